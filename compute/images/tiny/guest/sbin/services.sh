@@ -1,0 +1,18 @@
+#!/bin/sh
+# What the login prompt does not wait for: disk, network, power button, ssh, user data.
+. /etc/functions
+
+load_modules button
+acpid
+uevent /sbin/hotplug.sh >/dev/null 2>&1 &
+
+echo 50 > /proc/sys/vm/dirty_writeback_centisecs
+echo 100 > /proc/sys/vm/dirty_expire_centisecs
+for interface in /sys/class/net/eth*; do
+    [ -e "$interface" ] && network.sh "${interface##*/}"
+done
+
+mount_disk.sh
+dropbear -R -s
+user_data.sh
+load_modules rest
