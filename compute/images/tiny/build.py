@@ -17,7 +17,7 @@ from pathlib import Path
 from compute.images.tiny import disk, packages
 from compute.images.tiny.errors import BuildError
 from compute.images.tiny.initramfs import Archive
-from compute.images.tiny.modules import MODULE_LISTS, ModuleTree
+from compute.images.tiny.modules import MODULE_LISTS, ModuleTree, without_signature
 
 REQUIRED_PACKAGES = (
     "apt",
@@ -28,6 +28,7 @@ REQUIRED_PACKAGES = (
     "qemu-utils",
     "syslinux",
     "syslinux-common",
+    "zstd",
 )
 REQUIRED_PROGRAMS = {
     "apt-get": "apt",
@@ -38,6 +39,7 @@ REQUIRED_PROGRAMS = {
     "mcopy": "mtools",
     "qemu-img": "qemu-utils",
     "syslinux": "syslinux",
+    "zstd": "zstd",
 }
 GUEST_FILES = Path(__file__).parent / "guest"
 EMPTY_FOLDERS = ("dev", "mnt/config", "mnt/disk", "proc", "root/.ssh", "run", "sys", "tmp", "var/log")
@@ -92,7 +94,7 @@ def add_busybox(archive: Archive, root: Path) -> None:
 
 
 def add_dropbear(archive: Archive, root: Path) -> None:
-    """Add the ssh server, its key generator and the libraries that they load.
+    """Add the ssh server and the libraries that it loads.
 
     Args:
         archive: The guest's file system.
@@ -101,13 +103,12 @@ def add_dropbear(archive: Archive, root: Path) -> None:
     Raises:
         BuildError: A library is missing among the packages.
     """
-    loader = next(root.glob("lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"))
+    loader = root / "lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
     folders = ":".join(str(root / folder / "x86_64-linux-gnu") for folder in ("lib", "usr/lib"))
-    libraries: set[str] = set()
-    for name in ("usr/sbin/dropbear", "usr/bin/dropbearkey"):
-        archive.add_file(name, (root / name).read_bytes(), executable=True)
-        listing = packages.run([loader, "--library-path", folders, "--list", root / name])
-        libraries |= set(re.findall(rf"({re.escape(str(root))}/\S+)", listing))
+    server = root / "usr/sbin/dropbear"
+    listing = packages.run([loader, "--library-path", folders, "--list", server])
+    libraries = set(re.findall(rf"({re.escape(str(root))}/\S+)", listing))
+    archive.add_file("usr/sbin/dropbear", server.read_bytes(), executable=True)
     for library in sorted(map(Path, libraries - {str(loader)})):
         archive.add_file(f"lib/{library.name}", library.read_bytes(), executable=True)
     archive.add_file("lib64/ld-linux-x86-64.so.2", loader.read_bytes(), executable=True)
@@ -130,7 +131,8 @@ def add_modules(archive: Archive, root: Path) -> None:
         loaded += names
         archive.add_file(f"lib/modules/{moment}.list", "".join(f"{name}\n" for name in names).encode())
     for name in loaded:
-        archive.add_file(f"lib/modules/{name}.ko", tree.files[name].read_bytes())
+        content = without_signature(tree.files[name].read_bytes())
+        archive.add_file(f"lib/modules/{name}.ko", content)
 
 
 def make_initramfs(root: Path) -> bytes:
@@ -171,8 +173,10 @@ def build(output: Path, work: Path) -> None:
     root = work / "roots" / kernel_files[0].stem
     packages.unpack([*kernel_files, *program_files], root)
     say("Putting the guest's files together")
+    archive = work / "guest.cpio"
+    archive.write_bytes(make_initramfs(root))
     initramfs = work / "initrd"
-    initramfs.write_bytes(make_initramfs(root))
+    packages.run(["zstd", "-q", "-f", "-19", "--no-check", archive, "-o", initramfs])
     say("Making the disk")
     disk.make_boot_partition(work / "boot.img", next((root / "boot").glob("vmlinuz-*")), initramfs)
     disk.make_data_partition(work / "data.img")

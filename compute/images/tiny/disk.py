@@ -19,7 +19,9 @@ DATA_UUID = "4e616365-6c6c-4e00-8000-74696e790001"
 BOOT_CODE = Path("/usr/lib/syslinux/mbr/mbr.bin")
 KERNEL_ARGUMENTS = (
     "console=tty0 console=ttyS0,115200 quiet panic=1 tsc=reliable random.trust_cpu=on"
-    " mitigations=off nokaslr"
+    " mitigations=off cryptomgr.notests lsm=yama"
+    " initcall_blacklist=init_kprobe_trace,load_system_certificate_list,init_encrypted,"
+    "cubictcp_register,crypto_kdf108_init,slab_sysfs_init"
 )
 LOADER_CONFIGURATION = f"""DEFAULT tiny
 PROMPT 0
