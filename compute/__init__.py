@@ -1,0 +1,1 @@
+"""The cloud itself: instances, hosts, images, networks, and the operations on them."""

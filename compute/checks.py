@@ -1,0 +1,27 @@
+"""System checks: what an operation must say of itself (`manage.py check`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+
+
+@register()
+def operations_are_whole(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Every operation is listed, documented, and names a declared policy rule and real steps."""
+    from compute.operations import OPERATIONS
+    from compute.operations.engine import Operation
+    from portal.identity.policy import rules
+
+    errors: list[CheckMessage] = []
+    unlisted = set(Operation.__subclasses__()) - set(OPERATIONS.values())
+    errors += [Error(f"{cls.__name__} is not in OPERATIONS", id="compute.E001") for cls in unlisted]
+    for operation in OPERATIONS.values():
+        if not operation.__doc__:
+            errors.append(Error(f"{operation.__name__} has no docstring", id="compute.E002"))
+        if operation.policy not in rules():
+            errors.append(Error(f"{operation.__name__}: no policy rule {operation.policy}", id="compute.E003"))
+        if not operation.steps:
+            errors.append(Error(f"{operation.__name__} has no steps", id="compute.E004"))
+    return errors

@@ -1,0 +1,1 @@
+"""Hosts: connections to them, their registration, and the watcher."""

@@ -1,0 +1,1 @@
+"""Images: their store, formats and inspection."""

@@ -1,0 +1,44 @@
+"""The nouns: fields, constraints and small properties. Verbs live in ``compute.operations``."""
+
+from compute.models.action import OPEN_STATES, Action, ActionState, Event
+from compute.models.change import Change, announce
+from compute.models.flavor import Flavor, FlavorAccess
+from compute.models.host import Host, HostSample, HostState
+from compute.models.image import Image, ImageStatus, ImageVisibility
+from compute.models.instance import Fault, Instance
+from compute.models.keypair import KeyPair
+from compute.models.network import Network, Port, PortAddress, SecurityGroup, SecurityGroupRule, Subnet
+from compute.models.quota import DEFAULT_LIMITS, QuotaLimit, QuotaUsage
+from compute.models.states import PowerState, TaskState, VmState
+
+__all__ = [
+    "DEFAULT_LIMITS",
+    "OPEN_STATES",
+    "Action",
+    "ActionState",
+    "Change",
+    "Event",
+    "Fault",
+    "Flavor",
+    "FlavorAccess",
+    "Host",
+    "HostSample",
+    "HostState",
+    "Image",
+    "ImageStatus",
+    "ImageVisibility",
+    "Instance",
+    "KeyPair",
+    "Network",
+    "Port",
+    "PortAddress",
+    "PowerState",
+    "QuotaLimit",
+    "QuotaUsage",
+    "SecurityGroup",
+    "SecurityGroupRule",
+    "Subnet",
+    "TaskState",
+    "VmState",
+    "announce",
+]

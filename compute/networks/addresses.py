@@ -1,0 +1,96 @@
+"""Address management: MACs and addresses handed out, each once.
+
+The database's constraints (a MAC once, an address once a subnet) are what makes it safe; a loser
+of a race tries the next.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from collections.abc import Iterator
+
+from django.db import IntegrityError, transaction
+
+from compute.errors import NoMoreAddresses
+from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
+
+# Locally administered, and Neutron's own first three octets.
+MAC_PREFIX = "fa:16:3e"
+
+
+def new_mac() -> str:
+    """A random MAC address; the constraint on ports makes sure that it is used once."""
+    return MAC_PREFIX + "".join(f":{octet:02x}" for octet in secrets.token_bytes(3))
+
+
+def create_port(
+    network: Network, *, project_id: str, instance: Instance | None = None, position: int = 0, name: str = ""
+) -> Port:
+    """A port with a MAC of its own on a network, without an address yet."""
+    mac = new_mac()
+    while Port.objects.filter(mac=mac).exists():
+        mac = new_mac()
+    return Port.objects.create(
+        network=network, project_id=project_id, instance=instance, position=position, name=name, mac=mac
+    )
+
+
+def _candidates(subnet: Subnet, taken: set[str]) -> Iterator[str]:
+    pools = subnet.allocation_pools or []
+    for pool in pools:
+        first, last = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
+        for number in range(int(first), int(last) + 1):
+            address = str(type(first)(number))
+            if address not in taken:
+                yield address
+
+
+def fits(subnet: Subnet, address: str) -> bool:
+    """Whether an address lies in the subnet and is not its gateway's, its network's or its broadcast."""
+    try:
+        wanted, network = ipaddress.ip_address(address), ipaddress.ip_network(subnet.cidr)
+    except ValueError:
+        return False
+    return wanted in network and address not in (
+        str(network.network_address), str(network.broadcast_address), subnet.gateway_ip
+    )
+
+
+def allocate(port: Port, address: str | None = None) -> None:
+    """Give the port an address on each of its network's subnets, unless it has one.
+
+    ``address`` asks for a certain one. Raises NoMoreAddresses when a subnet is full or the address
+    is in use.
+    """
+    for subnet in port.network.subnets.all():
+        if port.addresses.filter(subnet=subnet).exists():
+            continue
+        _allocate_on(port, subnet, address)
+
+
+def _allocate_on(port: Port, subnet: Subnet, wanted: str | None) -> None:
+    taken = set(PortAddress.objects.filter(subnet=subnet).values_list("address", flat=True))
+    for candidate in [wanted] if wanted else _candidates(subnet, taken):
+        try:
+            with transaction.atomic():
+                PortAddress.objects.create(port=port, subnet=subnet, address=candidate)
+                return
+        except IntegrityError:
+            continue
+    raise NoMoreAddresses(
+        f"The address {wanted} is in use." if wanted else f"The subnet {subnet} ({subnet.cidr}) has no free address left."
+    )
+
+
+def bind(port: Port) -> None:
+    """Say that the port is being plugged in."""
+    Port.objects.filter(pk=port.pk).exclude(status="ACTIVE").update(status="BUILD")
+
+
+def free(instance: Instance) -> None:
+    """Delete the instance's own ports with their addresses; unplug those that the user made."""
+    for port in instance.ports.all():
+        announce("port", port.pk, port.project_id)
+    instance.ports.filter(preserve=False).delete()
+    instance.ports.update(instance=None, status="DOWN")

@@ -1,0 +1,135 @@
+"""Boot: from a request to a running guest."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from compute.errors import ComputeError, NoValidHost
+from compute.hypervisor.interface import HypervisorError, Unsupported
+from compute.images import store
+from compute.models import PowerState, TaskState, VmState, announce
+from compute.networks import addresses
+from compute.operations import config_drive
+from compute.operations.engine import AnotherLane, Operation, Step
+from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
+from scheduler import claims
+from scheduler.pick import Request, place
+
+GIB = 1 << 30
+
+
+class Boot(Operation):
+    """Create the instance on the best host that has room for it."""
+
+    name = "create"
+    label = "Launch"
+    policy = "os_compute_api:servers:create"
+    allowed = frozenset({VmState.BUILDING})
+    during = TaskState.SCHEDULING
+    leads_to = VmState.ACTIVE
+    on_failure = VmState.ERROR
+    in_menu = False
+    limit: ClassVar[timedelta] = timedelta(minutes=30)
+
+    def schedule(self) -> None:
+        """Choose a host and take the claim, in one transaction; keep the explanation."""
+        if self.instance.host_id is not None:
+            return
+        wanted = Request.of(self.instance, tried=self.action.progress.get("tried", []))
+        with transaction.atomic():
+            placement = place(wanted)
+            self.note(placement=placement.explanation.as_json())
+            if placement.host is not None:
+                self.set_instance(host=placement.host)
+        if placement.host is None:
+            raise NoValidHost(placement.explanation.sentence())
+
+    def unschedule(self) -> None:
+        """Give the claim back, once."""
+        with transaction.atomic():
+            claims.release(self.instance)
+        self.instance.host = None
+
+    def allocate_networks(self) -> None:
+        """Give each port its address, and tell the host's DHCP."""
+        for port in ports_of(self.instance):
+            addresses.allocate(port)
+            addresses.bind(port)
+        for port in ports_of(self.instance):
+            self.hypervisor.ensure_network(network_spec(port.network))
+            if reservation := reservation_of(port, self.instance.hostname):
+                self.hypervisor.reserve(port.network_id, reservation)
+
+    def release_networks(self) -> None:
+        """Take the reservations off the host; the ports keep their addresses for the next host."""
+        if self.instance.host is not None:
+            for port in ports_of(self.instance):
+                self.hypervisor.release(port.network_id, port.mac)
+
+    def fetch_image(self) -> None:
+        """Bring the image to the host, once for each host; a copy is the transfer lane's work."""
+        image = self.instance.image
+        if image is None:
+            raise ComputeError("The image was deleted before the server could be built from it.")
+        if self.hypervisor.has_base(image.base_volume):
+            return
+        if self.lane_now != "transfer":
+            raise AnotherLane("transfer")
+        self.hypervisor.ensure_base(image.base_volume, store.raw_size(image), lambda: store.open_raw(image))
+
+    def create_disks(self) -> None:
+        """The root disk over the image's base, and the config drive."""
+        assert self.instance.image is not None
+        root_bytes = self.instance.flavor["disk_gb"] * GIB or store.raw_size(self.instance.image)
+        self.hypervisor.create_overlay(self.instance.root_volume, self.instance.image.base_volume, root_bytes)
+        content, size = config_drive.build(self.instance)
+        self.hypervisor.upload(self.instance.config_volume, content, size)
+
+    def delete_disks(self) -> None:
+        """Remove both volumes."""
+        if self.instance.host is not None:
+            self.hypervisor.delete_volume(self.instance.root_volume)
+            self.hypervisor.delete_volume(self.instance.config_volume)
+
+    def spawn(self) -> None:
+        """Define the guest and start it."""
+        self.hypervisor.define(guest_of(self.instance))
+        self.hypervisor.start(self.instance.id)
+
+    def remove_guest(self) -> None:
+        """Leave no guest behind."""
+        if self.instance.host is not None:
+            self.hypervisor.remove(self.instance.id)
+
+    steps = (
+        Step("schedule", schedule, unschedule, TaskState.SCHEDULING),
+        Step("allocate_networks", allocate_networks, release_networks, TaskState.NETWORKING),
+        Step("fetch_image", fetch_image, None, TaskState.BLOCK_DEVICE_MAPPING),
+        Step("create_disks", create_disks, delete_disks, TaskState.BLOCK_DEVICE_MAPPING),
+        Step("spawn", spawn, remove_guest, TaskState.SPAWNING),
+    )
+
+    def outcome(self) -> dict[str, Any]:
+        """Running, from now on."""
+        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING, "launched_at": timezone.now(), "progress": 100}
+
+    def completed(self) -> None:
+        """The ports are in use."""
+        for port in self.instance.ports.all():
+            port.status = "ACTIVE"
+            port.save(update_fields=["status"])
+
+    def try_again(self, error: Exception) -> bool:
+        """A host that failed goes onto the tried list; the next one gets its turn."""
+        if self.instance.host is None or not isinstance(error, HypervisorError) or isinstance(error, Unsupported):
+            return False
+        tried = [*self.action.progress.get("tried", []), self.instance.host_id]
+        failures = {**self.action.progress.get("failures", {}), self.instance.host.name: str(error)}
+        self.note(tried=tried, failures=failures)
+        announce("server", self.instance.pk, self.instance.project_id)
+        return len(tried) < settings.SCHEDULER_MAX_ATTEMPTS

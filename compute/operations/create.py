@@ -1,0 +1,265 @@
+"""Asking for new instances: every check first, then rows, quota and operations in one transaction."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from compute import quota
+from compute.errors import Invalid
+from compute.models import (
+    Flavor,
+    Host,
+    Image,
+    ImageStatus,
+    Instance,
+    KeyPair,
+    Network,
+    Port,
+    SecurityGroup,
+    TaskState,
+    VmState,
+    announce,
+)
+from compute.networks import addresses
+from compute.networks.groups import default_group
+from compute.operations.boot import Boot
+from compute.operations.engine import new_action
+from portal.identity.actor import Actor
+from portal.identity.policy import enforce
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class NetworkRequest:
+    """One card wanted: on a network (with an address of the user's choice, perhaps), or an existing port."""
+
+    network_id: UUID | None = None
+    port_id: UUID | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class BootRequest:
+    """What a user wants to launch. ``networks`` None: the one network that there is (Nova's "auto")."""
+
+    name: str
+    flavor_id: str
+    image_id: str
+    networks: tuple[NetworkRequest, ...] | None = None
+    key_name: str | None = None
+    user_data: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+    tags: tuple[str, ...] = ()
+    description: str | None = None
+    hostname: str | None = None
+    zone: str = ""
+    min_count: int = 1
+    max_count: int = 1
+    config_drive: bool = False
+    security_groups: tuple[str, ...] = ()
+    access_ipv4: str = ""
+    access_ipv6: str = ""
+    named_by_count: bool = True
+
+
+@dataclass
+class _Checked:
+    """The rows that a request names, found and allowed."""
+
+    flavor: Flavor
+    image: Image
+    networks: list[tuple[Network, Port | None, str | None]]
+    key_public: str
+    groups: list[SecurityGroup]
+
+
+def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
+    """Create ``max_count`` instances, or as many as the quota leaves, ``min_count`` at the least.
+
+    Raises Invalid for what the request names wrongly, QuotaExceeded, and policy.Forbidden; then
+    nothing is left behind.
+    """
+    enforce(actor, Boot.policy, actor.project_id)
+    if actor.project_id is None:
+        raise Invalid("A server belongs to a project; the token is not scoped to one.")
+    checked = _check(actor, wanted)
+    with transaction.atomic():
+        count = _take_quota(actor.project_id, wanted, checked.flavor)
+        reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
+        return [_create_one(actor, wanted, checked, index, count, reservation) for index in range(count)]
+
+
+def _take_quota(project_id: str, wanted: BootRequest, flavor: Flavor) -> int:
+    allowed, used = quota.limits(project_id), quota.usage(project_id)
+    count = wanted.max_count
+    per_instance = {"instances": 1, "cores": flavor.vcpus, "memory_mb": flavor.memory_mb}
+    for name, amount in per_instance.items():
+        if allowed[name] >= 0 and amount:
+            count = min(count, (allowed[name] - used[name]) // amount)
+    count = max(count, wanted.min_count)
+    quota.take(project_id, instances=count, cores=count * flavor.vcpus, memory_mb=count * flavor.memory_mb)
+    return count
+
+
+def _check(actor: Actor, wanted: BootRequest) -> _Checked:
+    flavor = Flavor.objects.visible_to(actor).filter(pk=wanted.flavor_id, disabled=False).first()
+    if flavor is None:
+        raise Invalid(f"Flavor {wanted.flavor_id} could not be found.")
+    image = _image(actor, wanted.image_id, flavor)
+    key_public = ""
+    if wanted.key_name is not None:
+        key = KeyPair.objects.filter(user_id=actor.user_id, name=wanted.key_name).first()
+        if key is None:
+            raise Invalid("Invalid key_name provided.")
+        key_public = key.public_key
+    if wanted.zone and not Host.objects.filter(zone=wanted.zone).exists():
+        raise Invalid("The requested availability zone is not available")
+    if wanted.max_count < wanted.min_count:
+        raise Invalid("min_count must be <= max_count")
+    return _Checked(flavor, image, _networks(actor, wanted), key_public, _groups(actor, wanted.security_groups))
+
+
+def _image(actor: Actor, image_id: str, flavor: Flavor) -> Image:
+    try:
+        image = Image.objects.visible_to(actor).filter(pk=UUID(str(image_id))).first()
+    except ValueError:
+        image = None
+    if image is None or image.status in (ImageStatus.DELETED, ImageStatus.PENDING_DELETE):
+        raise Invalid(f"Can not find requested image {image_id}.")
+    if image.status != ImageStatus.ACTIVE:
+        raise Invalid(f"Image {image.id} is not active.")
+    if flavor.memory_mb < image.min_memory_mb:
+        raise Invalid("Flavor's memory is too small for requested image.")
+    if flavor.disk_gb:
+        needed = max(image.virtual_size or image.size or 0, image.min_disk_gb * GIB)
+        if flavor.disk_gb * GIB < needed:
+            raise Invalid(
+                f"Flavor's disk is too small for requested image. Flavor disk is {flavor.disk_gb * GIB} bytes, "
+                f"image needs {needed} bytes. Choose a larger flavor."
+            )
+    return image
+
+
+def _networks(actor: Actor, wanted: BootRequest) -> list[tuple[Network, Port | None, str | None]]:
+    if wanted.networks is None:
+        return [(_only_network(actor), None, None)]
+    return [_network(actor, one) for one in wanted.networks]
+
+
+def _only_network(actor: Actor) -> Network:
+    visible = list(Network.objects.visible_to(actor).filter(external=False).exclude(subnets=None)[:2])
+    own = [network for network in visible if network.project_id == actor.project_id] or visible
+    if len(own) > 1:
+        raise Invalid("Multiple possible networks found, use a Network ID to be more specific.")
+    if not own:
+        raise Invalid("There is no network that this project can use; ask an administrator to share one.")
+    return own[0]
+
+
+def _network(actor: Actor, one: NetworkRequest) -> tuple[Network, Port | None, str | None]:
+    if one.port_id is not None:
+        port = Port.objects.filter(pk=one.port_id, project_id=actor.project_id).select_related("network").first()
+        if port is None:
+            raise Invalid(f"Port {one.port_id} could not be found.")
+        if port.instance_id is not None:
+            raise Invalid(f"Port {one.port_id} is still in use.")
+        return port.network, port, None
+    network = Network.objects.visible_to(actor).filter(pk=one.network_id).first()
+    if network is None:
+        raise Invalid(f"Network {one.network_id} could not be found.")
+    if not network.subnets.exists():
+        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.")
+    if one.address and not any(addresses.fits(subnet, one.address) for subnet in network.subnets.all()):
+        raise Invalid(f"Fixed IP address {one.address} does not belong to network {network.id}.")
+    return network, None, one.address
+
+
+def _groups(actor: Actor, names: tuple[str, ...]) -> list[SecurityGroup]:
+    assert actor.project_id is not None
+    default = default_group(actor.project_id)
+    found = []
+    for name in dict.fromkeys(names):
+        if name == "default":
+            found.append(default)
+            continue
+        own = SecurityGroup.objects.filter(project_id=actor.project_id)
+        matches = [group for group in own if name in (group.name, str(group.id))]
+        if not matches:
+            raise Invalid(f"Security group {name} not found.")
+        if len(matches) > 1:
+            raise Invalid(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
+        found.append(matches[0])
+    return found or [default]
+
+
+def hostname_from(name: str) -> str:
+    """A name that a guest can carry: letters, digits and hyphens of the display name, 63 at the most."""
+    plain = re.sub(r"[^a-z0-9-]+", "-", re.sub(r"[\s_.]+", "-", name.strip().lower())).strip("-")[:63].strip("-")
+    return plain
+
+
+def _create_one(
+    actor: Actor, wanted: BootRequest, checked: _Checked, index: int, count: int, reservation: str
+) -> Instance:
+    flavor = checked.flavor
+    name = f"{wanted.name}-{index + 1}" if count > 1 and wanted.named_by_count else wanted.name
+    instance = Instance(
+        name=name,
+        description=wanted.description,
+        project_id=actor.project_id,
+        user_id=actor.user_id,
+        flavor=flavor.snapshot(),
+        vcpus=flavor.vcpus,
+        memory_mb=flavor.memory_mb,
+        disk_gb=flavor.disk_gb + flavor.ephemeral_gb + (flavor.swap_mb + 1023) // 1024,
+        image=checked.image,
+        image_name=checked.image.name or "",
+        key_name=wanted.key_name,
+        key_public=checked.key_public,
+        user_data=wanted.user_data,
+        config_drive=wanted.config_drive,
+        metadata=dict(wanted.metadata),
+        tags=sorted(set(wanted.tags)),
+        access_ipv4=wanted.access_ipv4,
+        access_ipv6=wanted.access_ipv6,
+        reservation_id=reservation,
+        launch_index=index,
+        vm_state=VmState.BUILDING,
+        task_state=TaskState.SCHEDULING,
+        zone=wanted.zone,
+    )
+    instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
+    instance.save(force_insert=True)
+    _plug(instance, checked)
+    new_action(Boot, instance, actor, _remembered(wanted))
+    announce("server", instance.pk, instance.project_id)
+    return instance
+
+
+def _plug(instance: Instance, checked: _Checked) -> None:
+    for position, (network, port, address) in enumerate(checked.networks):
+        if port is None:
+            port = addresses.create_port(
+                network, project_id=instance.project_id, instance=instance, position=position
+            )
+            if address:
+                addresses.allocate(port, address)
+            port.security_groups.set(checked.groups)
+        else:
+            taken = Port.objects.filter(pk=port.pk, instance=None).update(
+                instance=instance, position=position, preserve=True
+            )
+            if not taken:
+                raise Invalid(f"Port {port.id} is still in use.")
+
+
+def _remembered(wanted: BootRequest) -> dict[str, Any]:
+    return {"flavor": wanted.flavor_id, "image": str(wanted.image_id), "zone": wanted.zone}

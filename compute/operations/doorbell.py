@@ -1,0 +1,69 @@
+"""The doorbell: telling the workers which row to look at, and the janitor that rings again.
+
+The queue carries an action's id and nothing else. A message lost, late or delivered twice changes
+nothing: the row is the operation, its lease decides who works on it.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.db import transaction
+from django.utils import timezone
+from django_q.tasks import async_task
+
+from compute.models import OPEN_STATES, Action
+
+log = logging.getLogger(__name__)
+
+# An open action without a live lease is rung again when nobody has touched it for this long.
+UNTOUCHED = timedelta(seconds=5)
+
+
+def ring(action_id: int, lane: str, limit: timedelta) -> None:
+    """Tell a lane to look at an action, once the transaction under way is committed.
+
+    ``limit`` is the operation's; the queue ends a worker that hangs well past it. A broker that
+    does not answer is logged and left to the janitor.
+    """
+
+    def tell() -> None:
+        try:
+            async_task(
+                "compute.tasks.perform", action_id, lane, cluster=lane, timeout=int(limit.total_seconds()) + 60
+            )
+        except Exception:
+            log.exception("the queue does not answer; the janitor will ring for action %s", action_id)
+
+    transaction.on_commit(tell)
+
+
+def ring_for(action: Action) -> None:
+    """Ring for an action in the lane that it waits in."""
+    from compute.operations import OPERATIONS
+
+    operation = OPERATIONS[action.operation]
+    ring(action.pk, action.progress.get("lane", operation.lane), operation.limit)
+
+
+def ring_next(instance_id: object) -> None:
+    """Ring for the oldest open action of an instance: one that waited for another to end."""
+    if action := Action.objects.filter(instance_id=instance_id, state__in=OPEN_STATES).order_by("id").first():
+        ring_for(action)
+
+
+def sweep() -> int:
+    """The janitor: ring for every open action that no live worker holds. Returns how many."""
+    now = timezone.now()
+    waiting = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(
+        lease_until__gt=now
+    )
+    rung = 0
+    for action in waiting.order_by("id")[:500]:
+        Action.objects.filter(pk=action.pk).update(updated_at=now)
+        ring_for(action)
+        rung += 1
+    if rung:
+        log.info("rang again for %d operations that nobody was at", rung)
+    return rung

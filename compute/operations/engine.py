@@ -1,0 +1,191 @@
+"""What an operation is: facts above, steps below; and ``request``, the one way in.
+
+An operation states its name, its key on the wire, its policy rule, the states that it may start
+from, its task state, its lane, its limit and its steps. Menus, the API, the documentation, the
+tests and the checks read these facts; nothing is written a second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from compute.errors import Conflict, NotFound
+from compute.models import OPEN_STATES, Action, ActionState, Instance, announce
+from compute.models.states import TaskState, VmState
+from compute.operations.doorbell import ring
+from portal.identity.actor import Actor
+from portal.identity.policy import allows, enforce
+from portal.requestid import current_request_id
+
+if TYPE_CHECKING:
+    from compute.hypervisor.interface import Hypervisor
+    from compute.operations.leases import Lease
+
+
+class AnotherLane(Exception):
+    """A step is too long for this lane; the operation goes on in ``lane``."""
+
+    def __init__(self, lane: str) -> None:
+        self.lane = lane
+        super().__init__(f"goes on in the lane {lane}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step. ``run`` looks first whether its work is already done; ``undo`` may run twice, too."""
+
+    name: str
+    run: Callable[[Any], None]
+    undo: Callable[[Any], None] | None = None
+    task_state: TaskState | None = None
+
+
+class Operation:
+    """One verb that a user can say to an instance. Subclasses state the facts and have the steps."""
+
+    name: ClassVar[str]                              # Nova's name in the action log
+    wire: ClassVar[str | None] = None                # the key in POST /servers/{id}/action
+    label: ClassVar[str]                             # on a button
+    policy: ClassVar[str]
+    lane: ClassVar[str] = "compute"
+    allowed: ClassVar[frozenset[VmState]]
+    allowed_tasks: ClassVar[frozenset[TaskState | None]] = frozenset({None})
+    during: ClassVar[TaskState]                      # the task state from the request on
+    leads_to: ClassVar[VmState]
+    on_failure: ClassVar[VmState | None] = None      # None: the instance stays what it was
+    while_locked: ClassVar[bool] = False
+    preempts: ClassVar[bool] = False                 # cancels whatever is under way
+    in_menu: ClassVar[bool] = True
+    limit: ClassVar[timedelta] = timedelta(minutes=5)
+    steps: ClassVar[tuple[Step, ...]] = ()
+
+    def __init__(self, action: Action, instance: Instance, lease: Lease, lane: str) -> None:
+        self.action = action
+        self.instance = instance
+        self.lease = lease
+        self.lane_now = lane
+
+    # facts ----------------------------------------------------------------------------------------
+    @classmethod
+    def refusal(cls, instance: Instance, actor: Actor | None = None) -> str:
+        """Why the operation may not start now; empty when it may. Pure and cheap."""
+        if instance.locked and not cls.while_locked and not (actor and actor.is_admin):
+            return f"Instance {instance.id} is locked"
+        if instance.vm_state not in cls.allowed:
+            return f"Cannot '{cls.name}' instance {instance.id} while it is in vm_state {instance.vm_state}"
+        if instance.task_state not in cls.allowed_tasks and not cls.preempts:
+            return f"Cannot '{cls.name}' instance {instance.id} while it is in task_state {instance.task_state}"
+        return ""
+
+    @classmethod
+    def task_states(cls) -> frozenset[TaskState]:
+        """Every task state that the instance may show while this runs."""
+        return frozenset({cls.during} | {step.task_state for step in cls.steps if step.task_state})
+
+    # what steps use -------------------------------------------------------------------------------
+    @property
+    def hypervisor(self) -> Hypervisor:
+        """The driver of the instance's host."""
+        from compute.hosts.connections import hypervisor_of
+
+        assert self.instance.host is not None, "no host was chosen yet"
+        return hypervisor_of(self.instance.host)
+
+    def note(self, **progress: Any) -> None:
+        """Leave something with the operation, for later steps, for people, and for whoever takes over."""
+        self.action.progress.update(progress)
+        Action.objects.filter(pk=self.action.pk).update(progress=self.action.progress)
+
+    def set_instance(self, **fields: Any) -> None:
+        """Change fields of the instance, in the row and in hand."""
+        Instance.objects.filter(pk=self.instance.pk).update(updated_at=timezone.now(), **fields)
+        for name, value in fields.items():
+            setattr(self.instance, name, value)
+
+    def still_wanted(self) -> bool:
+        """Whether to go on waiting: nobody has cancelled or preempted the operation."""
+        return self.lease.held()
+
+    # what subclasses may change -------------------------------------------------------------------
+    def outcome(self) -> dict[str, Any]:
+        """Fields of the instance on success, besides the task state."""
+        return {"vm_state": self.leads_to}
+
+    def completed(self) -> None:
+        """Runs in the transaction of success: what must change together with the instance's state."""
+
+    def try_again(self, error: Exception) -> bool:
+        """After a failure and its undo: whether to run the steps once more (on another host, say)."""
+        return False
+
+
+def request(operation: type[Operation], instance: Instance, actor: Actor, **params: Any) -> Action:
+    """Ask for an operation on an instance: checks all, then one transaction, then the doorbell.
+
+    Raises ``policy.Forbidden``, ``Conflict`` (state, lock, or another request came first) and
+    ``NotFound`` (deleted meanwhile). Nothing is changed unless all of it is.
+    """
+    enforce(actor, operation.policy, instance.project_id)
+    with transaction.atomic():
+        seen = Instance.objects.alive().filter(pk=instance.pk).first()
+        if seen is None:
+            raise NotFound(f"Instance {instance.pk} could not be found.")
+        if why := operation.refusal(seen, actor):
+            raise Conflict(why)
+        as_seen = Instance.objects.filter(
+            pk=seen.pk, vm_state=seen.vm_state, task_state=seen.task_state, locked=seen.locked, deleted_at=None
+        )
+        if not as_seen.update(task_state=operation.during, updated_at=timezone.now()):
+            raise Conflict(f"Cannot '{operation.name}' instance {seen.pk}: another operation came first")
+        if operation.preempts:
+            cancel_open(seen, f"{operation.label} came in between")
+        action = new_action(operation, seen, actor, params)
+        announce("server", seen.pk, seen.project_id)
+    return action
+
+
+def new_action(operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any]) -> Action:
+    """The row of an operation, and its doorbell. For ``request`` and for creating an instance."""
+    action = Action.objects.create(
+        instance=instance,
+        operation=operation.name,
+        request_id=current_request_id(),
+        user_id=actor.user_id,
+        user_name=actor.user_name,
+        project_id=actor.project_id or instance.project_id,
+        project_name=actor.project_name,
+        params=params,
+    )
+    ring(action.pk, operation.lane, operation.limit)
+    return action
+
+
+def cancel_open(instance: Instance, why: str) -> None:
+    """End every open action of an instance. A worker at one of them notices at its next step."""
+    Action.objects.filter(instance=instance, state__in=OPEN_STATES).update(
+        state=ActionState.CANCELLED, message=why, finished_at=timezone.now(), updated_at=timezone.now()
+    )
+
+
+def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:
+    """The operations that this actor could start on this instance now: the menu."""
+    from compute.operations import OPERATIONS
+
+    return [
+        operation
+        for operation in OPERATIONS.values()
+        if operation.in_menu and allows(actor, operation.policy, instance.project_id)
+        and not operation.refusal(instance, actor)
+    ]
+
+
+def past_limit(action: Action, operation: type[Operation]) -> bool:
+    """Whether an action has had more time than its operation allows."""
+    return timezone.now() > action.created_at + max(operation.limit, timedelta(seconds=2 * settings.LEASE_SECONDS))

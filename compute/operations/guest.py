@@ -1,0 +1,64 @@
+"""From rows to the driver's values: the guest, its networks, its config drive."""
+
+from __future__ import annotations
+
+from compute.hypervisor.interface import Disk, Guest, NetworkSpec, Nic, Reservation
+from compute.models import Instance, Network, Port
+
+
+def guest_of(instance: Instance) -> Guest:
+    """The guest as the instance's rows say that it shall be defined."""
+    assert instance.host is not None
+    return Guest(
+        uuid=instance.id,
+        name=instance.domain_name,
+        title=instance.name,
+        vcpus=instance.vcpus,
+        memory_mb=instance.memory_mb,
+        disks=(
+            Disk(volume=instance.root_volume, target="vda", format="qcow2", boot_order=1),
+            Disk(volume=instance.config_volume, target="vdz", format="raw", read_only=True),
+        ),
+        nics=tuple(nic_of(port) for port in ports_of(instance)),
+        domain_type=instance.host.domain_type or None,
+        console_listen=instance.host.console_address,
+        metadata=(
+            ("name", instance.name),
+            ("project", instance.project_id),
+            ("flavor", str(instance.flavor["name"])),
+        ),
+    )
+
+
+def ports_of(instance: Instance) -> list[Port]:
+    """The instance's ports in the order of its cards, with networks and addresses at hand."""
+    return list(
+        instance.ports.select_related("network").prefetch_related("addresses__subnet", "network__subnets").order_by("position", "created_at")
+    )
+
+
+def nic_of(port: Port) -> Nic:
+    """The network card of a port."""
+    address = next(iter(port.addresses.all()), None)
+    return Nic(
+        mac=port.mac, network=port.network_id, address=address.address if address else None, mtu=port.network.mtu
+    )
+
+
+def network_spec(network: Network) -> NetworkSpec:
+    """The libvirt network of a network; its first IPv4 subnet gives addresses."""
+    subnet = next(subnet for subnet in network.subnets.all() if subnet.ip_version == 4)
+    return NetworkSpec(
+        uuid=network.id,
+        cidr=subnet.cidr,
+        gateway=str(subnet.gateway_ip),
+        mtu=network.mtu,
+        dhcp=subnet.enable_dhcp,
+        dns_servers=tuple(subnet.dns_nameservers),
+    )
+
+
+def reservation_of(port: Port, hostname: str) -> Reservation | None:
+    """The DHCP reservation of a port; None for a port without an address."""
+    address = next(iter(port.addresses.all()), None)
+    return Reservation(mac=port.mac, address=address.address, hostname=hostname) if address else None

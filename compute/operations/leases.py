@@ -1,0 +1,108 @@
+"""Leases: which worker is at an operation, so that two never are and a dead one holds nothing up.
+
+A lease is three columns of the action's row. Taking it is one conditional UPDATE; the database's
+constraint ``one_leased_action_an_instance`` makes it exclusive for the instance. A thread renews it
+while the worker lives; when the worker dies it runs out, and the janitor gives the row to another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import IntegrityError, connection, transaction
+from django.db.models import F, Q
+from django.utils import timezone
+
+from compute.models import OPEN_STATES, Action, ActionState
+
+log = logging.getLogger(__name__)
+
+
+class Lost(Exception):
+    """The operation is no longer ours: cancelled, or another worker has taken it up."""
+
+
+class Lease:
+    """The right to work on one action."""
+
+    def __init__(self, action_id: int, owner: str) -> None:
+        self.action_id = action_id
+        self.owner = owner
+
+    def renew(self) -> None:
+        """Push the end further out. Raises Lost when the action was cancelled or taken over."""
+        mine = Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING)
+        if not mine.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)):
+            raise Lost(f"action {self.action_id} is no longer this worker's")
+
+    def held(self) -> bool:
+        """Whether it still is ours and the operation still wanted."""
+        return Action.objects.filter(
+            pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING
+        ).exists()
+
+    def release(self) -> None:
+        """Give it back; nothing happens if it was lost."""
+        Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
+
+    @contextmanager
+    def kept_alive(self) -> Iterator[None]:
+        """Renew it from a thread while the block runs, also when the block waits inside a C call.
+
+        The thread renews the lease of a cancelled action too: until this worker has noticed and
+        stopped, nobody else may touch the guest.
+        """
+        stop = threading.Event()
+        thread = threading.Thread(target=self._heartbeat, args=(stop,), name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _heartbeat(self, stop: threading.Event) -> None:
+        try:
+            while not stop.wait(settings.LEASE_SECONDS / 3):
+                try:
+                    Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(
+                        lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+                    )
+                except Exception:
+                    log.exception("could not renew the lease of action %s; trying on", self.action_id)
+        finally:
+            connection.close()
+
+
+def _new_owner() -> str:
+    return f"{socket.gethostname()[:20]}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+
+
+def take(action_id: int) -> Lease | None:
+    """The lease of an open action, or None: it is ended, or a live worker is at its instance."""
+    now = timezone.now()
+    instance_id = Action.objects.filter(pk=action_id, state__in=OPEN_STATES).values_list("instance_id", flat=True).first()
+    if instance_id is None:
+        return None
+    Action.objects.filter(Q(instance_id=instance_id), ~Q(lease_owner=""), lease_until__lt=now).update(lease_owner="")
+    owner = _new_owner()
+    try:
+        with transaction.atomic():
+            taken = Action.objects.filter(pk=action_id, state__in=OPEN_STATES, lease_owner="").update(
+                state=ActionState.RUNNING,
+                lease_owner=owner,
+                lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+                attempts=F("attempts") + 1,
+                updated_at=now,
+            )
+    except IntegrityError:
+        return None                       # another action of the instance is being worked on
+    return Lease(action_id, owner) if taken else None

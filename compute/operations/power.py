@@ -1,0 +1,123 @@
+"""Start, stop and the two reboots."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.utils import timezone
+
+from compute.models import PowerState, TaskState, VmState
+from compute.operations.engine import Operation, Step
+from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
+
+GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
+
+
+def start_afresh(operation: Operation) -> None:
+    """Start from the rows, not from what the host remembers: networks, definition, power."""
+    for port in ports_of(operation.instance):
+        operation.hypervisor.ensure_network(network_spec(port.network))
+        if reservation := reservation_of(port, operation.instance.hostname):
+            operation.hypervisor.reserve(port.network_id, reservation)
+    operation.hypervisor.define(guest_of(operation.instance))
+    operation.hypervisor.start(operation.instance.id)
+
+
+class Start(Operation):
+    """Power on a stopped instance."""
+
+    name = "start"
+    wire = "os-start"
+    label = "Start"
+    policy = "os_compute_api:servers:start"
+    allowed = frozenset({VmState.STOPPED})
+    during = TaskState.POWERING_ON
+    leads_to = VmState.ACTIVE
+    steps = (Step("power_on", start_afresh),)
+
+    def outcome(self) -> dict[str, Any]:
+        """Running."""
+        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING, "launched_at": self.instance.launched_at or timezone.now()}
+
+
+class Stop(Operation):
+    """Shut down cleanly, and cut the power if the guest does not answer in time."""
+
+    name = "stop"
+    wire = "os-stop"
+    label = "Shut off"
+    policy = "os_compute_api:servers:stop"
+    allowed = frozenset({VmState.ACTIVE, VmState.ERROR})
+    during = TaskState.POWERING_OFF
+    leads_to = VmState.STOPPED
+    limit: ClassVar[timedelta] = GRACE_AND_MARGIN
+
+    def power_off(self) -> None:
+        """Press the button, wait, cut."""
+        self.hypervisor.stop(self.instance.id, settings.SHUTDOWN_GRACE_SECONDS, self.still_wanted)
+        self.lease.renew()                # raises if the wait ended because nobody wants it any more
+
+    steps = (Step("power_off", power_off),)
+
+    def outcome(self) -> dict[str, Any]:
+        """Off."""
+        return {"vm_state": VmState.STOPPED, "power_state": PowerState.SHUTDOWN}
+
+
+class SoftReboot(Operation):
+    """Restart cleanly; a guest that does not answer in time is restarted hard."""
+
+    name = "reboot"
+    wire = "reboot"
+    label = "Soft reboot"
+    policy = "os_compute_api:servers:reboot"
+    allowed = frozenset({VmState.ACTIVE})
+    during = TaskState.REBOOTING
+    leads_to = VmState.ACTIVE
+    limit: ClassVar[timedelta] = GRACE_AND_MARGIN
+
+    def restart(self) -> None:
+        """Button, wait, start."""
+        self.hypervisor.stop(self.instance.id, settings.SHUTDOWN_GRACE_SECONDS, self.still_wanted)
+        self.lease.renew()
+        start_afresh(self)
+
+    steps = (Step("reboot", restart, None, TaskState.REBOOT_STARTED),)
+
+    def outcome(self) -> dict[str, Any]:
+        """Running again."""
+        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING}
+
+
+class HardReboot(Operation):
+    """Cut the power and start again from the instance's rows; mends most of what can be wrong."""
+
+    name = "reboot_hard"
+    wire = "reboot"
+    label = "Hard reboot"
+    policy = "os_compute_api:servers:reboot"
+    allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
+    allowed_tasks = frozenset({None, TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED})
+    during = TaskState.REBOOTING_HARD
+    leads_to = VmState.ACTIVE
+
+    def cut_power(self) -> None:
+        """Off at once. Remembered, so that a second worker does not cut what the first has started."""
+        if not self.action.progress.get("was_cut"):
+            self.hypervisor.destroy(self.instance.id)
+            self.note(was_cut=True)
+
+    def power_on(self) -> None:
+        """Start from the rows."""
+        start_afresh(self)
+
+    steps = (
+        Step("cut_power", cut_power, None, TaskState.REBOOT_PENDING_HARD),
+        Step("power_on", power_on, None, TaskState.REBOOT_STARTED_HARD),
+    )
+
+    def outcome(self) -> dict[str, Any]:
+        """Running again."""
+        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING}

@@ -1,0 +1,199 @@
+"""The worker's side: take the lease, run the steps, end in a state that a user can act on.
+
+After a worker's death another runs the same steps again; each finds what is already done. What a
+failure leaves is undone before the operation ends. Nothing here waits for a person.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+import time
+import traceback
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from compute.errors import ComputeError
+from compute.hypervisor.interface import HypervisorError, Unreachable
+from compute.models import Action, ActionState, Event, Fault, announce
+from compute.operations import OPERATIONS
+from compute.operations.doorbell import ring_next
+from compute.operations.engine import AnotherLane, Operation, Step, past_limit
+from compute.operations.leases import Lost, take
+from portal.requestid import working_on
+
+log = logging.getLogger(__name__)
+
+# A row that has killed this many workers is given up: something in it is deadly.
+MAX_ATTEMPTS = 10
+
+
+def perform(action_id: int, lane: str) -> None:
+    """Work on an action, if it is open and nobody else is at its instance."""
+    lease = take(action_id)
+    if lease is None:
+        return
+    action = Action.objects.select_related("instance__host", "instance__project").get(pk=action_id)
+    operation = OPERATIONS[action.operation](action, action.instance, lease, lane)
+    with working_on(action.request_id, action.user_name, action.project_name or action.project_id):
+        started = time.monotonic()
+        log.info("%s of %s begins (attempt %d)", action.operation, action.instance_id, action.attempts)
+        waits = False
+        try:
+            with lease.kept_alive():
+                waits = _work(operation)
+        except Lost:
+            log.info("%s of %s: stopped, it is no longer wanted here", action.operation, action.instance_id)
+        finally:
+            lease.release()
+            if not waits:
+                ring_next(action.instance_id)
+        log.info("%s of %s left after %.3f s", action.operation, action.instance_id, time.monotonic() - started)
+
+
+def _work(operation: Operation) -> bool:
+    """Run the steps to an end. Returns whether the operation now waits for its host."""
+    action = operation.action
+    if action.attempts > MAX_ATTEMPTS or past_limit(action, type(operation)):
+        error = ComputeError(f"{operation.label} did not end within its limit of {operation.limit}; given up.")
+        _undo(operation, list(operation.steps))
+        _fail(operation, error, "")
+        return False
+    while True:
+        done: list[Step] = []
+        try:
+            for step in operation.steps:
+                done.append(step)
+                _run_step(operation, step)
+            _succeed(operation)
+            return False
+        except Lost:
+            raise
+        except AnotherLane as interruption:
+            operation.note(lane=interruption.lane)
+            return False
+        except Exception as error:
+            verdict = _after_failure(operation, error, traceback.format_exc(), done)
+            if verdict is not Verdict.AGAIN:
+                return verdict is Verdict.WAITS
+
+
+class Verdict(enum.Enum):
+    """What a failed step leads to."""
+
+    AGAIN = "the steps run again now"
+    WAITS = "the host does not answer; the janitor rings later"
+    ENDED = "the operation ended in error"
+
+
+def _after_failure(operation: Operation, error: Exception, details: str, done: list[Step]) -> Verdict:
+    if not isinstance(error, HypervisorError | ComputeError):
+        log.exception("%s of %s failed", operation.name, operation.instance.pk)
+    else:
+        log.warning("%s of %s: %s", operation.name, operation.instance.pk, error)
+    operation.lease.renew()
+    if operation.try_again(error):
+        _undo(operation, done)
+        return Verdict.AGAIN
+    if isinstance(error, Unreachable) and not past_limit(operation.action, type(operation)):
+        _wait_for_host(operation, error)
+        return Verdict.WAITS
+    _undo(operation, done)
+    _fail(operation, error, details)
+    return Verdict.ENDED
+
+
+def _run_step(operation: Operation, step: Step) -> None:
+    event = _begin(operation, step)
+    try:
+        step.run(operation)
+    except (Lost, AnotherLane):
+        _end(event, "", "stopped here")
+        raise
+    except Exception as error:
+        _end(event, "Error", str(error), traceback.format_exc(), operation)
+        raise
+    _end(event, "Success", "", "", operation)
+
+
+def _begin(operation: Operation, step: Step) -> Event:
+    """One transaction: the lease is still ours, the task state says where we are, the event begins."""
+    instance = operation.instance
+    with transaction.atomic():
+        operation.lease.renew()
+        if step.task_state and instance.task_state != step.task_state:
+            operation.set_instance(task_state=step.task_state)
+            announce("server", instance.pk, instance.project_id)
+        return Event.objects.create(
+            action=operation.action,
+            name=step.name,
+            attempt=operation.action.attempts,
+            host=instance.host.name if instance.host else "",
+        )
+
+
+def _end(event: Event, result: str, message: str, details: str = "", operation: Operation | None = None) -> None:
+    host = operation.instance.host if operation else None
+    Event.objects.filter(pk=event.pk).update(
+        finished_at=timezone.now(),
+        result=result,
+        message=message,
+        traceback=details,
+        host=host.name if host else event.host,
+    )
+
+
+def _finish(operation: Operation, state: ActionState, message: str, fields: dict[str, Any]) -> None:
+    """End the action and write the instance's final states, together or not at all."""
+    now = timezone.now()
+    mine = Action.objects.filter(
+        pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING
+    )
+    if not mine.update(state=state, message=message, finished_at=now, updated_at=now):
+        raise Lost("cancelled at the last moment")
+    operation.set_instance(task_state=None, **fields)
+    announce("server", operation.instance.pk, operation.instance.project_id)
+
+
+def _succeed(operation: Operation) -> None:
+    with transaction.atomic():
+        _finish(operation, ActionState.DONE, "", operation.outcome())
+        operation.completed()
+
+
+def _fail(operation: Operation, error: Exception, details: str) -> None:
+    """The operation ends in error: a fault with one sentence, and a state that the user can act on."""
+    sentence = sentence_for(error)
+    fields = {"vm_state": operation.on_failure} if operation.on_failure else {}
+    with transaction.atomic():
+        _finish(operation, ActionState.ERROR, sentence, fields)
+        Fault.objects.create(instance=operation.instance, message=sentence[:255], details=details)
+
+
+def sentence_for(error: Exception) -> str:
+    """What the owner may read of a failure: our own sentences, never a foreign exception's text."""
+    if isinstance(error, HypervisorError | ComputeError):
+        return str(error)
+    return f"An internal error ({type(error).__name__}); the administrator finds it by the request id."
+
+
+def _undo(operation: Operation, done: list[Step]) -> None:
+    """Take back, in reverse, what the steps took. What cannot be undone now is logged and goes on."""
+    for step in reversed(done):
+        if step.undo is None:
+            continue
+        try:
+            step.undo(operation)
+        except Exception:
+            log.exception("undoing %s of %s", step.name, operation.instance.pk)
+
+
+def _wait_for_host(operation: Operation, error: Exception) -> None:
+    """The host does not answer: keep the row open; the janitor rings again until the limit."""
+    Action.objects.filter(pk=operation.action.pk).update(message=str(error), updated_at=timezone.now())
+    announce("server", operation.instance.pk, operation.instance.project_id)
+    log.warning("%s of %s waits for its host: %s", operation.name, operation.instance.pk, error)
+
+

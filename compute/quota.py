@@ -1,0 +1,67 @@
+"""Quota: taken and given back by conditional updates, never by counting first.
+
+``QuotaUsage`` is derived data: the sum over the project's instances that are not deleted.
+"""
+
+from __future__ import annotations
+
+from django.db.models import F
+from django.db.models.functions import Greatest
+
+from compute.errors import QuotaExceeded
+from compute.models import DEFAULT_LIMITS, Instance, QuotaLimit, QuotaUsage
+from compute.models.quota import UNLIMITED
+
+COUNTED = ("instances", "cores", "memory_mb")
+# Nova's names of the resources in its answers.
+WIRE_NAMES = {"instances": "instances", "cores": "cores", "memory_mb": "ram"}
+
+
+def limits(project_id: str) -> dict[str, int]:
+    """Every limit of a project; -1 is no limit."""
+    own = dict(QuotaLimit.objects.filter(project_id=project_id).values_list("resource", "limit"))
+    return {**DEFAULT_LIMITS, **own}
+
+
+def usage(project_id: str) -> dict[str, int]:
+    """What the project's instances take."""
+    row = QuotaUsage.objects.filter(project_id=project_id).first()
+    return {name: getattr(row, name, 0) for name in COUNTED}
+
+
+def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None:
+    """Take quota for new instances; all of it or none. Call it inside the transaction that makes them.
+
+    Raises QuotaExceeded with Nova's sentence, which clients look for.
+    """
+    wanted = {"instances": instances, "cores": cores, "memory_mb": memory_mb}
+    QuotaUsage.objects.get_or_create(project_id=project_id)
+    allowed = limits(project_id)
+    rows = QuotaUsage.objects.filter(project_id=project_id)
+    for name, amount in wanted.items():
+        if allowed[name] != UNLIMITED:
+            rows = rows.filter(**{f"{name}__lte": allowed[name] - amount})
+    if not rows.update(**{name: F(name) + amount for name, amount in wanted.items()}):
+        raise QuotaExceeded(_sentence(wanted, usage(project_id), allowed))
+
+
+def _sentence(wanted: dict[str, int], used: dict[str, int], allowed: dict[str, int]) -> str:
+    short = [name for name in COUNTED if allowed[name] != UNLIMITED and used[name] + wanted[name] > allowed[name]]
+
+    def words(values: dict[str, int]) -> str:
+        return ", ".join(str(values[name]) for name in short)
+
+    names = ", ".join(WIRE_NAMES[name] for name in short)
+    return (
+        f"Quota exceeded for {names}: Requested {words(wanted)}, but already used {words(used)} of {words(allowed)} "
+        f"{names}"
+    )
+
+
+def give_back(instance: Instance) -> None:
+    """Give back what an instance took. Call it once, in the transaction that deletes the instance."""
+    QuotaUsage.objects.filter(project_id=instance.project_id).update(
+        instances=Greatest(F("instances") - 1, 0),
+        cores=Greatest(F("cores") - instance.vcpus, 0),
+        memory_mb=Greatest(F("memory_mb") - instance.memory_mb, 0),
+    )

@@ -1,0 +1,1 @@
+"""Who: domains, projects, users, roles, tokens and policy. Knows nothing of compute."""

@@ -1,0 +1,194 @@
+"""Tokens: signed and stateless. What a token may do is looked up afresh each time it is shown.
+
+A token carries who (user, and a stamp that changes with the password or when the user is disabled),
+what scope, how it was got, and when it ends. Roles are not in it: a role taken away is gone at once.
+Only tokens revoked before their time are stored, until they would have ended anyway.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.core import signing
+from django.db.models import Q
+from django.utils import timezone
+
+from portal.identity.actor import Actor, expand
+from portal.identity.models import ApplicationCredential, Assignment, Domain, Project, RevokedToken, Role, User
+
+SALT = "nacelle.token"
+MAX_LENGTH = 4096
+
+
+class InvalidToken(Exception):
+    """The token is forged, ended, revoked, or its user, project or roles are gone (HTTP 401)."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a token is for: a project, a domain, the system, or nothing (unscoped)."""
+
+    project: Project | None = None
+    domain: Domain | None = None
+    system: bool = False
+
+
+@dataclass(frozen=True)
+class Token:
+    """A valid token, read."""
+
+    user: User
+    scope: Scope
+    roles: tuple[Role, ...]
+    methods: tuple[str, ...]
+    audit_ids: tuple[str, ...]
+    issued_at: datetime
+    expires_at: datetime
+    actor: Actor
+    application_credential: ApplicationCredential | None = None
+
+
+def issue(
+    user: User,
+    scope: Scope,
+    methods: tuple[str, ...],
+    *,
+    parent: Token | None = None,
+    application_credential: ApplicationCredential | None = None,
+) -> tuple[str, Token]:
+    """A new token and what it says. A token got from another never outlives it (OSSA-2012-014).
+
+    Raises InvalidToken when the user has no role in the scope.
+    """
+    now = timezone.now().replace(microsecond=0)
+    expires = now + timedelta(hours=settings.TOKEN_HOURS)
+    audit = [secrets.token_urlsafe(16)]
+    if parent is not None:
+        expires = min(expires, parent.expires_at)
+        audit.append(parent.audit_ids[-1])
+        methods = tuple(dict.fromkeys((*parent.methods, *methods)))
+    if application_credential is not None and application_credential.expires_at is not None:
+        expires = min(expires, application_credential.expires_at)
+    payload: dict[str, Any] = {
+        "u": user.id,
+        "s": user.token_stamp,
+        "m": list(methods),
+        "a": audit,
+        "i": int(now.timestamp()),
+        "e": int(expires.timestamp()),
+    }
+    if scope.project is not None:
+        payload["p"] = scope.project.id
+    if scope.domain is not None:
+        payload["d"] = scope.domain.id
+    if scope.system:
+        payload["y"] = True
+    if application_credential is not None:
+        payload["c"] = application_credential.id
+    text = signing.dumps(payload, salt=SALT, compress=True)
+    return text, _understand(payload)
+
+
+def read(text: str) -> Token:
+    """The token that this text is. Raises InvalidToken."""
+    if not text or len(text) > MAX_LENGTH:
+        raise InvalidToken("no token")
+    try:
+        payload = signing.loads(text, salt=SALT)
+    except signing.BadSignature as error:
+        raise InvalidToken("not a token of this cloud") from error
+    return _understand(payload)
+
+
+def revoke(token: Token) -> None:
+    """End a token, and those got from it, before its time."""
+    RevokedToken.objects.get_or_create(audit_id=token.audit_ids[0], defaults={"expires_at": token.expires_at})
+    RevokedToken.objects.filter(expires_at__lt=timezone.now()).delete()
+
+
+def _understand(payload: dict[str, Any]) -> Token:
+    expires = datetime.fromtimestamp(payload["e"], UTC)
+    if expires <= timezone.now():
+        raise InvalidToken("the token has expired")
+    user = User.objects.select_related("domain").filter(pk=payload["u"]).first()
+    if user is None or not user.is_active or user.token_stamp != payload["s"]:
+        raise InvalidToken("the user is gone, disabled, or has a new password")
+    if RevokedToken.objects.filter(audit_id__in=payload["a"]).exists():
+        raise InvalidToken("the token was revoked")
+    credential = _credential(payload, user)
+    scope = _scope(payload)
+    roles = _roles(user, scope, credential)
+    return Token(
+        user=user,
+        scope=scope,
+        roles=tuple(roles),
+        methods=tuple(payload["m"]),
+        audit_ids=tuple(payload["a"]),
+        issued_at=datetime.fromtimestamp(payload["i"], UTC),
+        expires_at=expires,
+        actor=_actor(user, scope, roles, credential),
+        application_credential=credential,
+    )
+
+
+def _credential(payload: dict[str, Any], user: User) -> ApplicationCredential | None:
+    if "c" not in payload:
+        return None
+    credential = ApplicationCredential.objects.filter(pk=payload["c"], user=user).first()
+    if credential is None or (credential.expires_at and credential.expires_at <= timezone.now()):
+        raise InvalidToken("the application credential is gone")
+    return credential
+
+
+def _scope(payload: dict[str, Any]) -> Scope:
+    if "p" in payload:
+        project = Project.objects.select_related("domain").filter(pk=payload["p"]).first()
+        if project is None or not (project.enabled and project.domain.enabled):
+            raise InvalidToken("the project is gone or disabled")
+        return Scope(project=project)
+    if "d" in payload:
+        domain = Domain.objects.filter(pk=payload["d"], enabled=True).first()
+        if domain is None:
+            raise InvalidToken("the domain is gone or disabled")
+        return Scope(domain=domain)
+    return Scope(system=bool(payload.get("y")))
+
+
+def _roles(user: User, scope: Scope, credential: ApplicationCredential | None) -> list[Role]:
+    if scope.project is not None:
+        held = Q(project=scope.project)
+    elif scope.domain is not None:
+        held = Q(domain=scope.domain)
+    elif scope.system:
+        held = Q(system=True)
+    else:
+        return []
+    ids = set(Assignment.objects.filter(held, user=user).values_list("role_id", flat=True))
+    roles = expand(ids)
+    if credential is not None:
+        allowed = {role.id for role in expand(set(credential.roles.values_list("id", flat=True)))}
+        roles = [role for role in roles if role.id in allowed]
+    if not roles:
+        raise InvalidToken("the user has no role there")
+    return roles
+
+
+def _actor(user: User, scope: Scope, roles: list[Role], credential: ApplicationCredential | None) -> Actor:
+    project = scope.project
+    return Actor(
+        user_id=user.id,
+        user_name=user.name,
+        user_domain_id=user.domain_id,
+        project_id=project.id if project else None,
+        project_name=project.name if project else "",
+        project_domain_id=project.domain_id if project else "default",
+        domain_id=scope.domain.id if scope.domain else None,
+        system=scope.system,
+        roles=frozenset(role.name for role in roles),
+        application_credential_id=credential.id if credential else None,
+        unrestricted=credential is None or credential.unrestricted,
+    )

@@ -1,0 +1,233 @@
+"""Settings. Whoever runs Nacelle changes them by environment variables, never by editing this file.
+
+`docs/settings.md` lists the variables. State lives under ``NACELLE_DATA_DIR`` (default ``var/``).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Any
+
+import dj_database_url
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = Path(os.environ.get("NACELLE_DATA_DIR", BASE_DIR / "var")).resolve()
+DATA_DIR.mkdir(mode=0o750, parents=True, exist_ok=True)
+
+
+def _secret_key() -> str:
+    """The signing key: from the environment, or made once and kept in the data folder (mode 0600)."""
+    if key := os.environ.get("NACELLE_SECRET_KEY"):
+        return key
+    path = DATA_DIR / "secret.key"
+    if not path.exists():
+        descriptor, temporary = secrets.token_urlsafe(50), path.with_suffix(f".{os.getpid()}")
+        temporary.touch(mode=0o600)
+        temporary.write_text(descriptor)
+        try:
+            os.link(temporary, path)          # the first of several processes wins
+        except FileExistsError:
+            pass
+        temporary.unlink()
+    return path.read_text().strip()
+
+
+def _flag(name: str, default: bool = False) -> bool:
+    return os.environ.get(name, str(default)).lower() in ("1", "true", "yes", "on")
+
+
+SECRET_KEY = _secret_key()
+DEBUG = _flag("NACELLE_DEBUG")
+
+# Where it listens, and the address that it gives to others ------------------------------------------
+BIND = os.environ.get("NACELLE_BIND", "127.0.0.1:8000")
+CONSOLE_BIND = os.environ.get("NACELLE_CONSOLE_BIND", "127.0.0.1:6080")
+PUBLIC_URL = os.environ.get("NACELLE_PUBLIC_URL", f"http://{BIND}").rstrip("/")
+CONSOLE_PUBLIC_URL = os.environ.get("NACELLE_CONSOLE_PUBLIC_URL", f"ws://{CONSOLE_BIND}").rstrip("/")
+ALLOWED_HOSTS = [
+    host for host in os.environ.get("NACELLE_ALLOWED_HOSTS", "").split(",") if host
+] or ["localhost", "127.0.0.1", "[::1]", PUBLIC_URL.split("//", 1)[1].rsplit(":", 1)[0]]
+SECURE = PUBLIC_URL.startswith("https://")
+REGION = os.environ.get("NACELLE_REGION", "RegionOne")
+
+# The cloud ------------------------------------------------------------------------------------------
+TOKEN_HOURS = float(os.environ.get("NACELLE_TOKEN_HOURS", "24"))
+CONSOLE_TOKEN_SECONDS = int(os.environ.get("NACELLE_CONSOLE_TOKEN_SECONDS", "600"))
+HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
+HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
+HOST_SAMPLE_KEEP_HOURS = int(os.environ.get("NACELLE_HOST_SAMPLE_KEEP_HOURS", str(24 * 7)))
+STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))
+SHUTDOWN_GRACE_SECONDS = float(os.environ.get("NACELLE_SHUTDOWN_GRACE", "60"))
+LEASE_SECONDS = float(os.environ.get("NACELLE_LEASE_SECONDS", "15"))
+IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)))
+PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "10.77.0.0/20")
+STORAGE_POOL = os.environ.get("NACELLE_STORAGE_POOL", "nacelle")
+STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle")
+RAM_ALLOCATION_RATIO = float(os.environ.get("NACELLE_RAM_RATIO", "1.5"))
+DISK_ALLOCATION_RATIO = float(os.environ.get("NACELLE_DISK_RATIO", "1.0"))
+CPU_ALLOCATION_RATIO = float(os.environ.get("NACELLE_CPU_RATIO", "16.0"))
+SCHEDULER_MAX_ATTEMPTS = int(os.environ.get("NACELLE_SCHEDULER_MAX_ATTEMPTS", "3"))
+
+# Django ---------------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "portal.dashboard.admin_site.NacelleAdminConfig",
+
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django.contrib.humanize",
+    "channels",
+    "rest_framework",
+    "drf_spectacular",
+    "django_q",
+    "portal.identity",
+    "compute",
+    "scheduler",
+    "consoleproxy",
+    "portal.api",
+    "portal.dashboard",
+]
+MIDDLEWARE = [
+    "portal.requestid.RequestIdMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "portal.dashboard.middleware.ContentSecurityPolicyMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "portal.dashboard.middleware.ActorMiddleware",
+]
+ROOT_URLCONF = "portal.urls"
+ASGI_APPLICATION = "portal.asgi.application"
+APPEND_SLASH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.dashboard.context.shell",
+            ],
+        },
+    },
+]
+
+_DATABASE_URL = os.environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'nacelle.sqlite3'}")
+# Each web request runs in a thread of its own, so connections are short-lived, or pooled.
+_database: dict[str, Any] = dict(dj_database_url.parse(_DATABASE_URL, conn_max_age=0))
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    # Writers queue instead of failing; readers never wait; a commit need not reach the platter twice.
+    _database["OPTIONS"] = {
+        "timeout": 30,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000;",
+    }
+else:
+    _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16}}
+DATABASES = {"default": _database}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+REDIS_URL = os.environ.get("REDIS_URL", "")
+if REDIS_URL:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+else:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+# The workers: a lane for short operations, a lane for long copies. The queue is only a doorbell, so a
+# message lost or delivered twice does no harm (docs/architecture.md).
+WORKERS_COMPUTE = int(os.environ.get("NACELLE_WORKERS_COMPUTE", "2"))
+WORKERS_TRANSFER = int(os.environ.get("NACELLE_WORKERS_TRANSFER", "1"))
+_lane: dict[str, Any] = {
+    "max_attempts": 1,
+    "save_limit": -1,
+    "poll": 0.05,
+    "queue_limit": 8,
+    "catch_up": False,
+    "recycle": 10_000,
+    "guard_cycle": 1,
+}
+Q_CLUSTER: dict[str, Any] = {
+    "name": "compute",
+    "label": "Workers",
+    "workers": WORKERS_COMPUTE,
+    "timeout": 1800,
+    "retry": 2000,
+    **_lane,
+    "ALT_CLUSTERS": {
+        "transfer": {"workers": WORKERS_TRANSFER, "timeout": 24 * 3600, "retry": 25 * 3600, **_lane},
+    },
+}
+if REDIS_URL:
+    Q_CLUSTER["redis"] = REDIS_URL
+else:
+    Q_CLUSTER["orm"] = "default"
+
+AUTH_USER_MODEL = "identity.User"
+AUTHENTICATION_BACKENDS = ["portal.identity.backend.IdentityBackend"]
+PASSWORD_HASHERS = ["portal.identity.hashers.LoginArgon2PasswordHasher"]
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "login"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE
+SESSION_COOKIE_AGE = 12 * 3600
+CSRF_TRUSTED_ORIGINS = [PUBLIC_URL]
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
+X_FRAME_OPTIONS = "DENY"
+# W004: names are unique within a domain, and our own backend looks them up so.
+# security.W004/W008/W012/W016: set above when PUBLIC_URL is https; plain http is for loopback only.
+SILENCED_SYSTEM_CHECKS = ["auth.W004"] + (
+    [] if SECURE else ["security.W004", "security.W008", "security.W012", "security.W016"]
+)
+
+LANGUAGE_CODE = "en"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "/static/"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STATIC_ROOT = DATA_DIR / "static"
+WHITENOISE_USE_FINDERS = DEBUG
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+IMAGE_STORE = DATA_DIR / "images"
+FILE_UPLOAD_TEMP_DIR = DATA_DIR / "uploads"
+FILE_UPLOAD_TEMP_DIR.mkdir(mode=0o700, exist_ok=True)
+DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
+
+REST_FRAMEWORK: dict[str, Any] = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["portal.api.authentication.TokenAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["portal.api.authentication.HasToken"],
+    "DEFAULT_PARSER_CLASSES": ["portal.api.wire.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["portal.api.wire.JSONRenderer"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "portal.api.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "portal.api.wire.OnlyJSON",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Nacelle",
+    "DESCRIPTION": "Nacelle's own additions to the OpenStack APIs.",
+    "VERSION": "1",
+    "SCHEMA_PATH_PREFIX": "/nacelle/v1",
+}
+
+LOGGING_CONFIG = "portal.logs.configure"
+LOGGING: dict[str, Any] = {}
+LOG_LEVEL = os.environ.get("NACELLE_LOG_LEVEL", "INFO")

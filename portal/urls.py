@@ -1,0 +1,22 @@
+"""Every path that Nacelle answers."""
+
+from __future__ import annotations
+
+from django.urls import include, path
+
+from portal import health
+from portal.dashboard.admin_site import site
+
+urlpatterns = [
+    path("identity", include("portal.api.identity.urls")),
+    path("compute", include("portal.api.compute.urls")),
+    path("image", include("portal.api.image.urls")),
+    path("network", include("portal.api.network.urls")),
+    path("nacelle/v1/", include("portal.api.nacelle.urls")),
+    path("healthz", health.healthz),
+    path("metrics", health.metrics),
+    path("admin/", site.urls),
+    path("", include("portal.dashboard.urls")),
+]
+handler404 = "portal.api.errors.not_found"
+handler500 = "portal.dashboard.views.errors.server_error"

@@ -1,0 +1,1 @@
+"""Which host: filters, weighers, claims, and the explanation of each choice."""

@@ -1,0 +1,51 @@
+"""Claims: a host's resources taken by one conditional UPDATE, and given back once."""
+
+from __future__ import annotations
+
+from django.db.models import F
+from django.db.models.functions import Greatest
+from django.utils import timezone
+
+from compute.models import Host, HostState, Instance, announce
+from compute.models.host import DISK_CAPACITY_GB, MEMORY_CAPACITY_MB, VCPU_CAPACITY
+
+
+def take(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int) -> bool:
+    """Claim room on a host; False when it has none left, or went down or was disabled meanwhile."""
+    fits = Host.objects.filter(pk=host_id, enabled=True, forced_down=False, state=HostState.UP).filter(
+        vcpus_used__lte=VCPU_CAPACITY - vcpus,
+        memory_mb_used__lte=MEMORY_CAPACITY_MB - memory_mb,
+        disk_gb_used__lte=DISK_CAPACITY_GB - disk_gb,
+    )
+    taken = fits.update(
+        vcpus_used=F("vcpus_used") + vcpus,
+        memory_mb_used=F("memory_mb_used") + memory_mb,
+        disk_gb_used=F("disk_gb_used") + disk_gb,
+        instances_used=F("instances_used") + 1,
+        updated_at=timezone.now(),
+    )
+    if taken:
+        announce("host", host_id)
+    return bool(taken)
+
+
+def release(instance: Instance, keep_host: bool = False) -> None:
+    """Give back an instance's claim, if it holds one; call it inside a transaction.
+
+    The instance's own row says whether it holds one (a host, and not deleted), and the conditional
+    update of that row makes sure that it is given back once. ``keep_host``: the row is being marked
+    as deleted in the same transaction and keeps its host for the record.
+    """
+    host_id = instance.host_id
+    if host_id is None:
+        return
+    if not keep_host and not Instance.objects.filter(pk=instance.pk, host_id=host_id, deleted_at=None).update(host=None):
+        return
+    Host.objects.filter(pk=host_id).update(
+        vcpus_used=Greatest(F("vcpus_used") - instance.vcpus, 0),
+        memory_mb_used=Greatest(F("memory_mb_used") - instance.memory_mb, 0),
+        disk_gb_used=Greatest(F("disk_gb_used") - instance.disk_gb, 0),
+        instances_used=Greatest(F("instances_used") - 1, 0),
+        updated_at=timezone.now(),
+    )
+    announce("host", host_id)

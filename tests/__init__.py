@@ -1,0 +1,1 @@
+"""Tests, in the tree of the code that they are about."""

@@ -1,0 +1,20 @@
+"""Settings of the test suite: the real ones, with state in a folder of its own."""
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("NACELLE_DATA_DIR", tempfile.mkdtemp(prefix="nacelle-test-"))
+os.environ.setdefault("NACELLE_SECRET_KEY", "only-for-tests-" + "x" * 40)
+# Below the machine's own networks and a running Nacelle's.
+os.environ.setdefault("NACELLE_PRIVATE_CIDR", "10.78.0.0/20")
+os.environ.setdefault("NACELLE_STORAGE_POOL", "nacelle-test")
+os.environ.setdefault("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle-test")
+
+from portal.settings import *  # noqa: E402, F403
+from portal.settings import DATA_DIR, DATABASES, STORAGES  # noqa: E402
+
+# A database in a file, so that workers, the watcher and the browser's server see the same rows.
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["TEST"] = {"NAME": str(Path(DATA_DIR) / "test.sqlite3")}
+STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
