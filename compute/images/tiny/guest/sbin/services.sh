@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the login prompt does not wait for: disk, network, power button, ssh, user data.
+# What the login prompt does not wait for: network, power button, ssh, user data.
 . /etc/functions
 
 load_modules button
@@ -12,7 +12,6 @@ for interface in /sys/class/net/eth*; do
     [ -e "$interface" ] && network.sh "${interface##*/}"
 done
 
-mount_disk.sh
 dropbear -R -s
 user_data.sh
 load_modules rest
