@@ -1,0 +1,125 @@
+"""Registering hosts: a name and a libvirt URI is all that it takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import socket
+from urllib.parse import urlsplit
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from compute.errors import Conflict, Invalid
+from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.drivers import open_hypervisor
+from compute.hypervisor.interface import HostFacts, HypervisorError
+from compute.models import Host, HostState, announce
+from portal.identity.actor import Actor
+from portal.identity.policy import enforce
+
+log = logging.getLogger(__name__)
+
+
+def add_host(actor: Actor, *, uri: str, name: str = "", zone: str = "nova", domain_type: str = "") -> Host:
+    """Register the host at a libvirt URI, prepare it, and read what it is.
+
+    ``name`` defaults to the host's own. ``domain_type`` is ``kvm`` or ``qemu``; empty: found out.
+    Raises Invalid for a URI that cannot be used (with the reason), Conflict for one already there.
+    """
+    enforce(actor, "nacelle:host-add")
+    uri = uri.strip()
+    if Host.objects.filter(uri=uri).exists():
+        raise Conflict(f"A host with the URI {uri} is registered already.")
+    if domain_type not in ("", "kvm", "qemu"):
+        raise Invalid(f"The domain type is kvm or qemu, not {domain_type}.")
+    try:
+        hypervisor = open_hypervisor(uri)
+    except ValueError as error:
+        raise Invalid(str(error)) from error
+    try:
+        facts = hypervisor.facts()
+    except HypervisorError as error:
+        raise Invalid(f"The host at {uri} cannot be used: {error}") from error
+    finally:
+        hypervisor.close()
+    host = Host(uri=uri, name=name.strip() or facts.hostname, zone=zone.strip() or "nova", domain_type=domain_type)
+    host.console_address = console_address(uri)
+    try:
+        with transaction.atomic():
+            host.save(force_insert=True)
+            refresh(host)
+    except IntegrityError as error:
+        raise Conflict(f"A host named {host.name} is registered already.") from error
+    except HypervisorError as error:
+        raise Invalid(f"The host at {uri} cannot be prepared: {error}") from error
+    log.info("registered host %s at %s", host.name, host.uri)
+    return host
+
+
+def console_address(uri: str) -> str:
+    """The address on which guests' screens listen: loopback for the machine itself, else the host's."""
+    hostname = urlsplit(uri).hostname
+    if not hostname or urlsplit(uri).scheme in ("fake", "test"):
+        return "127.0.0.1"
+    try:
+        return socket.gethostbyname(hostname)
+    except OSError:
+        return hostname
+
+
+def refresh(host: Host) -> None:
+    """Prepare the host, read its facts, and mark it as up. Raises HypervisorError."""
+    hypervisor = hypervisor_of(host)
+    hypervisor.prepare()
+    facts = hypervisor.facts()
+    now = timezone.now()
+    fields = {
+        "facts": as_json(facts),
+        "vcpus": facts.vcpus,
+        "memory_mb": facts.memory_mb,
+        "disk_gb": facts.disk_gb,
+        "state": HostState.UP,
+        "state_reason": "",
+        "last_seen_at": now,
+        "updated_at": now,
+    }
+    Host.objects.filter(pk=host.pk).update(**fields)
+    announce("host", host.pk)
+    host.refresh_from_db()
+
+
+def as_json(facts: HostFacts) -> dict[str, object]:
+    """Facts as they are stored."""
+    plain = dataclasses.asdict(facts)
+    plain["capabilities"] = sorted(facts.capabilities)
+    plain["cpu_features"] = list(facts.cpu_features)
+    return plain
+
+
+def mark_down(host_id: int, reason: str) -> None:
+    """The host does not answer; nothing is sent there until it does."""
+    with transaction.atomic():
+        if Host.objects.filter(pk=host_id).exclude(state=HostState.DOWN).update(
+            state=HostState.DOWN, state_reason=reason[:500], updated_at=timezone.now()
+        ):
+            announce("host", host_id)
+            log.warning("host %s is down: %s", host_id, reason)
+
+
+def set_enabled(actor: Actor, host: Host, enabled: bool, reason: str = "") -> None:
+    """Let the scheduler use a host, or not; running instances are not touched."""
+    enforce(actor, "os_compute_api:os-services")
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(
+            enabled=enabled, disabled_reason="" if enabled else reason[:255], updated_at=timezone.now()
+        )
+        announce("host", host.pk)
+
+
+def set_forced_down(actor: Actor, host: Host, forced_down: bool) -> None:
+    """Take the operator's word that a host is off."""
+    enforce(actor, "os_compute_api:os-services")
+    with transaction.atomic():
+        Host.objects.filter(pk=host.pk).update(forced_down=forced_down, updated_at=timezone.now())
+        announce("host", host.pk)

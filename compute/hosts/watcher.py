@@ -1,0 +1,204 @@
+"""The watcher: one connection and one thread a host; events, samples, state sync, liveness.
+
+It also runs the janitor, because it is the one process that always loops.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from datetime import timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import close_old_connections, connection
+from django.utils import timezone
+
+from compute.hosts.connections import hypervisor_of
+from compute.hosts.registration import mark_down, refresh
+from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError
+from compute.models import Change, Host, HostSample, HostState, Instance, announce
+from compute.operations import doorbell
+from compute.operations.observe import observe, observe_all
+from portal.requestid import new_request_id, working_on
+
+log = logging.getLogger(__name__)
+
+LOOP_SECONDS = 1.0
+RECONNECT_SECONDS = 2.0
+SETTLE_SECONDS = 0.2          # a stop that a start follows at once (a reboot) is no news
+DELETED_FOR = timedelta(seconds=60)
+CHANGES_KEPT = timedelta(hours=1)
+PRUNE_SECONDS = 300.0
+
+
+class HostWatch(threading.Thread):
+    """Watches one host until told to stop."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(name=f"watch-{host.name}", daemon=True)
+        self.host = host
+        self.stopping = threading.Event()
+        self.alive_at = time.monotonic()
+        self._events: queue.Queue[UUID | None] = queue.Queue()
+        self._lost = ""
+        self._last_usage: HostUsage | None = None
+
+    def run(self) -> None:
+        """Connect, follow, and connect again when the host was lost."""
+        while not self.stopping.is_set():
+            try:
+                with working_on(new_request_id(), "watcher"):
+                    self._follow()
+            except HypervisorError as error:
+                mark_down(self.host.pk, str(error))
+            except Exception as error:
+                log.exception("watching host %s", self.host.name)
+                mark_down(self.host.pk, f"The watcher failed: {type(error).__name__}")
+            finally:
+                connection.close()
+            self.stopping.wait(RECONNECT_SECONDS)
+
+    def _follow(self) -> None:
+        self._lost, self._last_usage = "", None
+        refresh(self.host)
+        hypervisor = hypervisor_of(self.host)
+        hypervisor.watch(self._on_event, self._on_lost)
+        log.info("host %s is up", self.host.name)
+        next_sync = 0.0
+        while not self.stopping.is_set():
+            self.alive_at = time.monotonic()
+            if self._lost:
+                mark_down(self.host.pk, self._lost)
+                return
+            self._sample(hypervisor)
+            if time.monotonic() >= next_sync:
+                self._sync(hypervisor)
+                next_sync = time.monotonic() + settings.STATE_SYNC_SECONDS
+            self._wait_for_events(hypervisor)
+
+    def _on_event(self, event: GuestEvent) -> None:
+        log.info("host %s: guest %s %s %s", self.host.name, event.uuid, event.kind, event.detail)
+        self._events.put(event.uuid)
+
+    def _on_lost(self, reason: str) -> None:
+        self._lost = reason or "the connection was lost"
+        self._events.put(None)
+
+    def _wait_for_events(self, hypervisor: Hypervisor) -> None:
+        """Handle events until it is time for the next sample."""
+        until = time.monotonic() + settings.HOST_SAMPLE_SECONDS
+        while not self.stopping.is_set() and not self._lost and (left := until - time.monotonic()) > 0:
+            try:
+                first = self._events.get(timeout=min(left, 1.0))
+            except queue.Empty:
+                self.alive_at = time.monotonic()
+                continue
+            if first is None:
+                return
+            self.stopping.wait(SETTLE_SECONDS)
+            for uuid in {first, *self._waiting()}:
+                guest = hypervisor.guest(uuid)
+                observe(self.host, uuid, guest.power_state if guest else None)
+
+    def _waiting(self) -> set[UUID]:
+        waiting: set[UUID] = set()
+        while not self._events.empty():
+            if (uuid := self._events.get_nowait()) is not None:
+                waiting.add(uuid)
+        return waiting
+
+    def _sample(self, hypervisor: Hypervisor) -> None:
+        usage = hypervisor.usage()
+        now = timezone.now()
+        Host.objects.filter(pk=self.host.pk).update(last_seen_at=now, state=HostState.UP)
+        if self._last_usage is not None:
+            HostSample.objects.create(
+                host=self.host,
+                at=now,
+                cpu_percent=cpu_percent(self._last_usage, usage),
+                memory_used_mb=usage.memory_used_mb,
+                disk_used_gb=usage.disk_used_gb,
+                guests_running=usage.guests_running,
+            )
+            announce("host", self.host.pk)
+        self._last_usage = usage
+
+    def _sync(self, hypervisor: Hypervisor) -> None:
+        guests = hypervisor.guests()
+        changed = observe_all(self.host, {uuid: guest.power_state for uuid, guest in guests.items()})
+        if changed:
+            log.info("host %s: %d instances were not as their rows said", self.host.name, changed)
+        for uuid in self._left_behind([uuid for uuid, guest in guests.items() if guest.managed]):
+            log.warning("host %s: removing guest %s, whose instance is deleted", self.host.name, uuid)
+            hypervisor.remove(uuid)
+            for volume in hypervisor.volumes(prefix=str(uuid)):
+                hypervisor.delete_volume(volume)
+
+    def _left_behind(self, managed: list[UUID]) -> list[UUID]:
+        """Guests of instances that were deleted while the host was away."""
+        deleted = Instance.objects.filter(pk__in=managed, deleted_at__lt=timezone.now() - DELETED_FOR)
+        return list(deleted.values_list("pk", flat=True))
+
+
+def cpu_percent(before: HostUsage, after: HostUsage) -> float:
+    """The share of all processors that was busy between two samples, 0 to 100."""
+    total = after.cpu_total_seconds - before.cpu_total_seconds
+    if total <= 0:
+        return 0.0
+    return round(min(100.0, max(0.0, 100.0 * (after.cpu_busy_seconds - before.cpu_busy_seconds) / total)), 2)
+
+
+class Watcher:
+    """Keeps a thread for each host, notices those that hang, rings for forgotten operations, prunes."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self.watches: dict[int, HostWatch] = {}
+        self._next_prune = 0.0
+
+    def run(self) -> None:
+        """Until ``stopping`` is set. A database that does not answer is waited for."""
+        while not self.stopping.wait(LOOP_SECONDS):
+            try:
+                close_old_connections()
+                self.tick()
+            except Exception:
+                log.exception("the watcher's loop")
+        for watch in self.watches.values():
+            watch.stopping.set()
+        for watch in self.watches.values():
+            watch.join(timeout=3)
+
+    def tick(self) -> None:
+        """One turn."""
+        hosts = {host.pk: host for host in Host.objects.all()}
+        for pk, host in hosts.items():
+            if pk not in self.watches:
+                self.watches[pk] = HostWatch(host)
+                self.watches[pk].start()
+        for pk in [pk for pk in self.watches if pk not in hosts]:
+            self.watches.pop(pk).stopping.set()
+        self._notice_hanging()
+        doorbell.sweep()
+        if time.monotonic() >= self._next_prune:
+            prune()
+            self._next_prune = time.monotonic() + PRUNE_SECONDS
+
+    def _notice_hanging(self) -> None:
+        """A host whose call has not returned for long is down, whatever its connection says."""
+        for pk, watch in self.watches.items():
+            if time.monotonic() - watch.alive_at > settings.HOST_DOWN_AFTER_SECONDS:
+                mark_down(pk, f"No answer for {settings.HOST_DOWN_AFTER_SECONDS} s.")
+
+
+def prune() -> None:
+    """Forget samples, changes and console tokens that are older than they are kept."""
+    from portal.identity.models import RevokedToken
+
+    now = timezone.now()
+    HostSample.objects.filter(at__lt=now - timedelta(hours=settings.HOST_SAMPLE_KEEP_HOURS)).delete()
+    Change.objects.filter(at__lt=now - CHANGES_KEPT).delete()
+    RevokedToken.objects.filter(expires_at__lt=now).delete()
