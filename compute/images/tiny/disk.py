@@ -14,12 +14,13 @@ BOOT_SIZE = 23 * MEBIBYTE
 DATA_START = BOOT_START + BOOT_SIZE
 DATA_SIZE = 24 * MEBIBYTE
 DISK_SIZE = DATA_START + DATA_SIZE
+FAT_DATE = ((2024 - 1980) << 9 | 1 << 5 | 1).to_bytes(2, "little")
 DISK_SIGNATURE = 0x4E414345
 DATA_UUID = "4e616365-6c6c-4e00-8000-74696e790001"
 BOOT_CODE = Path("/usr/lib/syslinux/mbr/mbr.bin")
 KERNEL_ARGUMENTS = (
     "console=tty0 console=ttyS0,115200 quiet panic=1 tsc=reliable random.trust_cpu=on"
-    " mitigations=off cryptomgr.notests lsm=yama"
+    " nokaslr mitigations=off cryptomgr.notests lsm=yama"
     " initcall_blacklist=init_kprobe_trace,load_system_certificate_list,init_encrypted,"
     "cubictcp_register,crypto_kdf108_init,slab_sysfs_init"
 )
@@ -73,11 +74,27 @@ def make_boot_partition(target: Path, kernel: Path, initramfs: Path) -> None:
     configuration = target.with_name("syslinux.cfg")
     configuration.write_text(LOADER_CONFIGURATION)
     _make_empty(target, BOOT_SIZE)
-    run(["mkfs.vfat", "-F", "16", "-s", "4", "-i", "4e616365", "-n", "NACELLEBOOT", target])
+    run(["mkfs.vfat", "-F", "16", "-s", "4", "-i", "4e616365", target])
     for source, name in ((configuration, "syslinux.cfg"), (kernel, "vmlinuz"), (initramfs, "initrd")):
         os.utime(source, (FIXED_TIME, FIXED_TIME))
         run(["mcopy", "-m", "-i", target, source, f"::{name}"])
     run(["syslinux", "--install", target])
+    fix_loader_times(target)
+
+
+def fix_loader_times(target: Path) -> None:
+    """Give the boot loader's own files the fixed date, so that equal builds make equal images.
+
+    Args:
+        target: The boot partition, with the boot loader in it.
+    """
+    content = bytearray(target.read_bytes())
+    for name in (b"LDLINUX SYS", b"LDLINUX C32"):
+        entry = content.index(name)
+        # A FAT folder's entry: made (time, date), last read (date), ..., changed (time, date).
+        content[entry + 13 : entry + 20] = b"\0\0\0" + FAT_DATE + FAT_DATE
+        content[entry + 22 : entry + 26] = b"\0\0" + FAT_DATE
+    target.write_bytes(content)
 
 
 def make_data_partition(target: Path) -> None:

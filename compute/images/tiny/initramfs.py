@@ -61,9 +61,7 @@ class Archive:
         self.entries.append(self._entry(name, mode, content, device, len(self.names)))
 
     @staticmethod
-    def _entry(
-        name: str, mode: int, content: bytes, device: tuple[int, int], number: int
-    ) -> bytes:
+    def _entry(name: str, mode: int, content: bytes, device: tuple[int, int], number: int) -> bytes:
         links = 2 if stat.S_ISDIR(mode) else 1
         path = name.encode() + b"\0"
         fields = (number, mode, 0, 0, links, FIXED_TIME, len(content), 0, 0, *device, len(path), 0)

@@ -43,7 +43,7 @@ def run(command: Sequence[str | Path], folder: Path | None = None) -> str:
     words = [str(word) for word in command]
     environment = os.environ | FIXED_SURROUNDINGS | {"PATH": search_path()}
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603 - our own list of programs, and no shell
             words, cwd=folder, env=environment, capture_output=True, text=True, check=True
         )
     except FileNotFoundError as error:
@@ -63,9 +63,7 @@ def kernel_package() -> str:
     listing = run(["apt-cache", "depends", KERNEL_META_PACKAGE])
     found = re.search(r"Depends: (linux-image-\d\S+)", listing)
     if found is None:
-        raise BuildError(
-            f"apt knows no kernel behind {KERNEL_META_PACKAGE}; run 'apt-get update' first."
-        )
+        raise BuildError(f"apt knows no kernel behind {KERNEL_META_PACKAGE}; run 'apt-get update' first.")
     return found.group(1)
 
 

@@ -6,12 +6,13 @@ load_modules button
 acpid
 uevent /sbin/hotplug.sh >/dev/null 2>&1 &
 
+# A file that was written reaches the disk within two seconds, so that a snapshot has it.
 echo 50 > /proc/sys/vm/dirty_writeback_centisecs
 echo 100 > /proc/sys/vm/dirty_expire_centisecs
-for interface in /sys/class/net/eth*; do
-    [ -e "$interface" ] && network.sh "${interface##*/}"
-done
 
+for interface in /sys/class/net/eth*; do
+    [ -e "$interface" ] && network.sh "${interface##*/}" &
+done
 dropbear -R -s
-user_data.sh
 load_modules rest
+user_data.sh
