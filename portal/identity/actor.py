@@ -67,3 +67,19 @@ def actor_on_project(user: User, project: Project) -> Actor | None:
         project_domain_id=project.domain_id,
         roles=frozenset(role.name for role in roles),
     )
+
+
+def actor_on_system(user: User) -> Actor | None:
+    """The actor that a user is on the system; None without a role there, or where disabled."""
+    if not user.is_active:
+        return None
+    roles = expand(set(Assignment.objects.filter(user=user, system=True).values_list("role_id", flat=True)))
+    if not roles:
+        return None
+    return Actor(
+        user_id=user.id,
+        user_name=user.name,
+        user_domain_id=user.domain_id,
+        system=True,
+        roles=frozenset(role.name for role in roles),
+    )
