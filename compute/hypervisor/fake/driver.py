@@ -1,0 +1,25 @@
+"""FakeHypervisor: a host that keeps every promise of the interface but runs nothing.
+
+The URI says where it lives (see ``state``) and, in its query, what it is like: ``vcpus``,
+``memory`` (MiB), ``disk`` (GiB), ``delay`` (seconds for each verb) or ``delay.VERB``, ``deaf=1``
+(guests do not hear the power button).
+"""
+
+from __future__ import annotations
+
+import threading
+
+from compute.hypervisor.fake.guests import FakeConsoles
+from compute.hypervisor.fake.host import FakeNetworks
+from compute.hypervisor.fake.state import State
+from compute.hypervisor.fake.storage import FakeStorage
+
+
+class FakeHypervisor(FakeConsoles, FakeStorage, FakeNetworks):
+    """Two drivers of one URI are the same host. Trouble is ordered through ``inject``."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._state = State(uri)
+        self._serials = {}
+        self._closed = threading.Event()

@@ -1,0 +1,126 @@
+"""Trouble on order: a fake host's verbs fail, hang or kill their process at the call that was named."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, ParamSpec, TypeVar
+
+from compute.hypervisor import interface
+from compute.hypervisor.fake.state import State
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FOR_EVER = 10**9
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What goes wrong, at which call of which verb (counted from 1; "*" is any verb).
+
+    ``when`` is "before" the verb does its work or "after" it. ``times`` calls in a row are hit.
+    ``error`` is the name of one of the six errors, for "fail"; ``seconds`` is for "hang", after
+    which the call goes on. "kill" ends the process as SIGKILL does.
+    """
+
+    verb: str
+    call: int = 1
+    do: Literal["fail", "hang", "kill"] = "fail"
+    error: str = "Failed"
+    when: Literal["before", "after"] = "before"
+    seconds: float = 3600.0
+    times: int = 1
+
+
+class Faulty:
+    """The side of a fake host that tests speak to."""
+
+    _state: State
+
+    def inject(self, fault: Fault) -> None:
+        """Order trouble. Calls are counted from now on."""
+        with self._state.change() as state:
+            state["faults"].append(asdict(fault) | {"seen": 0})
+
+    def heal(self) -> None:
+        """Cancel all faults, and bring the host back if it was down."""
+        with self._state.change() as state:
+            state["faults"], state["down"] = [], ""
+
+    def break_down(self, reason: str = "no route to host") -> None:
+        """The host is gone: every verb raises Unreachable, watchers are told."""
+        with self._state.change() as state:
+            state["down"] = reason
+
+    def calls(self) -> list[str]:
+        """The verbs that were to change the host, oldest first, as "verb argument"."""
+        return [text for _, text in self._state.notes("call")]
+
+    def forget(self) -> None:
+        """The host is as new."""
+        self._state.forget()
+
+
+def verb(method: Callable[P, R]) -> Callable[P, R]:
+    """A verb that changes the host: recorded, delayed, and open to trouble."""
+    return _troubled(method, recorded=True)
+
+
+def question(method: Callable[P, R]) -> Callable[P, R]:
+    """A verb that only looks: open to trouble, but not recorded."""
+    return _troubled(method, recorded=False)
+
+
+def _troubled(method: Callable[P, R], recorded: bool) -> Callable[P, R]:
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        state: State = args[0]._state  # type: ignore[attr-defined]  # the first argument is self
+        if recorded:
+            state.note("call", f"{name} {_named(args[1])}".strip() if len(args) > 1 else name)
+        faults = _due(state, name)
+        delay = float(state.options.get(f"delay.{name}", state.options.get("delay", 0)))
+        if delay:
+            time.sleep(delay)
+        _strike(faults, "before")
+        result = method(*args, **kwargs)
+        _strike(faults, "after")
+        return result
+
+    return call
+
+
+def _named(value: Any) -> str:
+    return str(getattr(value, "uuid", value))
+
+
+def _due(state: State, name: str) -> list[dict[str, Any]]:
+    """Count the call, and find what shall happen to it. Raises Unreachable if the host is down."""
+    with state.change() as values:
+        due = []
+        for fault in values["faults"]:
+            if fault["verb"] in (name, "*"):
+                fault["seen"] += 1
+                if fault["call"] <= fault["seen"] < fault["call"] + fault["times"]:
+                    due.append(fault)
+    if values["down"]:
+        raise interface.Unreachable(values["down"])
+    return due
+
+
+def _strike(faults: list[dict[str, Any]], when: str) -> None:
+    for fault in faults:
+        if fault["when"] != when:
+            continue
+        if fault["do"] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if fault["do"] == "hang":
+            time.sleep(fault["seconds"])
+        if fault["do"] == "fail":
+            raise getattr(interface, fault["error"])(f"{fault['verb']} was told to fail")

@@ -1,0 +1,105 @@
+"""What a fake host remembers, kept so that threads and processes see the same host.
+
+``fake://NAME`` lives in this process. ``fake:///PATH?host=NAME`` lives in the SQLite file PATH, which
+several processes may share and which may hold many hosts.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+BUSY_SECONDS = 30.0
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS hosts (name TEXT PRIMARY KEY, state TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS contents (host TEXT, volume TEXT, data BLOB, PRIMARY KEY (host, volume));
+CREATE TABLE IF NOT EXISTS notes
+    (id INTEGER PRIMARY KEY AUTOINCREMENT, host TEXT, kind TEXT, text TEXT);
+CREATE INDEX IF NOT EXISTS notes_of_a_host ON notes (host, kind, id);
+"""
+EMPTY = {"guests": {}, "volumes": {}, "networks": {}, "faults": [], "counts": {}, "down": ""}
+
+_memory_lock = threading.RLock()
+
+
+class State:
+    """One host's memory. ``options`` are the URI's query: what the host is like."""
+
+    def __init__(self, uri: str) -> None:
+        parts = urlsplit(uri)
+        self.options = dict(parse_qsl(parts.query))
+        self.path = parts.path if parts.path.strip("/") else ""
+        self.name = self.options.get("host") or parts.netloc or "fake"
+
+    @contextmanager
+    def change(self) -> Iterator[dict[str, Any]]:
+        """The host's state as one value; changes are kept if the block ends well, seen by all at once."""
+        with self._database() as database:
+            row = database.execute("SELECT state FROM hosts WHERE name = ?", [self.name]).fetchone()
+            before = row[0] if row else json.dumps(EMPTY)
+            state = json.loads(before)
+            yield state
+            after = json.dumps(state)
+            if after != before or row is None:
+                database.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?)", [self.name, after])
+
+    def note(self, kind: str, text: str) -> None:
+        """Remember that something happened: an event, a call."""
+        with self._database() as database:
+            database.execute("INSERT INTO notes (host, kind, text) VALUES (?, ?, ?)", [self.name, kind, text])
+
+    def notes(self, kind: str, after: int = 0) -> list[tuple[int, str]]:
+        """What happened since note ``after``, oldest first."""
+        query = "SELECT id, text FROM notes WHERE host = ? AND kind = ? AND id > ? ORDER BY id"
+        with self._database() as database:
+            return list(database.execute(query, [self.name, kind, after]))
+
+    def write(self, volume: str, data: bytes | None) -> None:
+        """Keep a volume's content; None forgets it."""
+        with self._database() as database:
+            database.execute("DELETE FROM contents WHERE host = ? AND volume = ?", [self.name, volume])
+            if data is not None:
+                database.execute("INSERT INTO contents VALUES (?, ?, ?)", [self.name, volume, data])
+
+    def read(self, volume: str) -> bytes | None:
+        """A volume's content, if it was kept."""
+        query = "SELECT data FROM contents WHERE host = ? AND volume = ?"
+        with self._database() as database:
+            row = database.execute(query, [self.name, volume]).fetchone()
+            return row[0] if row else None
+
+    def forget(self) -> None:
+        """The host is as new."""
+        with self._database() as database:
+            database.execute("DELETE FROM hosts WHERE name = ?", [self.name])
+            for table in ("contents", "notes"):
+                database.execute(f"DELETE FROM {table} WHERE host = ?", [self.name])  # noqa: S608 (two constants)
+
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """A transaction that nobody else writes in."""
+        if not self.path:
+            with _memory_lock:
+                yield _in_memory()
+            return
+        database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        try:
+            database.executescript("PRAGMA synchronous = OFF;" + SCHEMA)
+            database.execute("BEGIN IMMEDIATE")
+            yield database
+            database.execute("COMMIT")
+        finally:
+            database.close()
+
+
+@functools.cache
+def _in_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+    database.executescript(SCHEMA)
+    return database

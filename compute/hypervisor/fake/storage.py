@@ -1,0 +1,90 @@
+"""A fake host's volumes: sizes, and the content of the small ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from compute.hypervisor.fake.faults import question, verb
+from compute.hypervisor.fake.host import FakeHost
+from compute.hypervisor.interface import Failed, Gone, NoSpace
+
+KEPT_BYTES = 4 * 1024**2   # of a larger volume only the size is kept, and it reads as zeros
+
+
+class FakeStorage(FakeHost):
+    """Volumes: sizes, and the content of the small ones."""
+
+    @question
+    def volumes(self, prefix: str = "") -> dict[str, int]:
+        """See the interface."""
+        with self._state.change() as state:
+            return {name: one["size"] for name, one in state["volumes"].items() if name.startswith(prefix)}
+
+    @question
+    def has_base(self, volume: str) -> bool:
+        """See the interface."""
+        with self._state.change() as state:
+            return bool(state["volumes"].get(volume, {}).get("base"))
+
+    @verb
+    def ensure_base(self, volume: str, size_bytes: int, open_raw: Callable[[], Iterator[bytes]]) -> bool:
+        """See the interface."""
+        with self._state.change() as state:
+            if state["volumes"].get(volume, {}).get("base"):
+                return False
+        self._store(volume, open_raw(), size_bytes, base=True)
+        return True
+
+    @verb
+    def create_overlay(self, volume: str, base: str, size_bytes: int) -> None:
+        """See the interface."""
+        with self._state.change() as state:
+            if not state["volumes"].get(base, {}).get("base"):
+                raise Gone(f"The host has no base volume {base!r}.")
+            state["volumes"].setdefault(volume, {"size": size_bytes, "format": "qcow2", "base_of": base})
+
+    @verb
+    def create_volume(self, volume: str, size_bytes: int, format: str = "qcow2") -> None:
+        """See the interface."""
+        with self._state.change() as state:
+            state["volumes"].setdefault(volume, {"size": size_bytes, "format": format})
+
+    @verb
+    def upload(self, volume: str, content: BinaryIO, size_bytes: int, format: str = "raw") -> None:
+        """See the interface."""
+        self._store(volume, iter(lambda: content.read(1024**2), b""), size_bytes)
+
+    @question
+    def download(self, volume: str, offset: int = 0, length: int = 0) -> Iterator[bytes]:
+        """See the interface."""
+        with self._state.change() as state:
+            if volume not in state["volumes"]:
+                raise Gone(f"The host has no volume {volume!r}.")
+            size = state["volumes"][volume]["size"]
+        end = min(size, offset + length) if length else size
+        data = self._state.read(volume)
+        for start in range(offset, end, KEPT_BYTES):
+            stop = min(end, start + KEPT_BYTES)
+            yield bytes(stop - start) if data is None else data[start:stop]
+
+    @verb
+    def delete_volume(self, volume: str) -> None:
+        """See the interface."""
+        with self._state.change() as state:
+            state["volumes"].pop(volume, None)
+        self._state.write(volume, None)
+
+    def _store(self, volume: str, chunks: Iterator[bytes], size_bytes: int, base: bool = False) -> None:
+        kept, size = bytearray(), 0
+        for chunk in chunks:
+            size += len(chunk)
+            if size <= KEPT_BYTES:
+                kept += chunk
+        if size != size_bytes:
+            raise Failed(f"The content has {size} bytes; {size_bytes} were announced.")
+        if size > self._size("disk", 1_000) * 1024**3:
+            raise NoSpace("No space left on device")
+        self._state.write(volume, bytes(kept) if size == len(kept) else None)
+        with self._state.change() as state:
+            state["volumes"][volume] = {"size": size, "format": "raw", "base": base}

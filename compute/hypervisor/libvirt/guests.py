@@ -1,0 +1,211 @@
+"""A guest's life: define, start, stop, reboot, remove."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import libvirt
+
+from compute.hypervisor.interface import Gone, Guest, GuestUsage, Observed, PowerState
+from compute.hypervisor.libvirt import xml
+from compute.hypervisor.libvirt.consoles import Consoles
+from compute.hypervisor.libvirt.errors import has_code, plain_errors
+from compute.hypervisor.libvirt.facts import Facts
+from compute.hypervisor.libvirt.storage import Storage
+
+POLL_SECONDS = 0.05
+PRESS_AGAIN_SECONDS = 3.0   # a guest whose kernel does not listen yet misses the power button
+
+UNDEFINE_ALL = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+USAGE_STATS = (
+    libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
+    | libvirt.VIR_DOMAIN_STATS_BALLOON
+    | libvirt.VIR_DOMAIN_STATS_BLOCK
+    | libvirt.VIR_DOMAIN_STATS_INTERFACE
+)
+
+# libvirt's states as Nova's. A guest that is shutting down still runs.
+POWER_STATES = {
+    libvirt.VIR_DOMAIN_NOSTATE: PowerState.NOSTATE,
+    libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_PAUSED: PowerState.PAUSED,
+    libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.RUNNING,
+    libvirt.VIR_DOMAIN_SHUTOFF: PowerState.SHUTDOWN,
+    libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
+    libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
+}
+
+
+class Guests(Facts, Storage, Consoles):
+    """The verbs about guests. They stand on the host's facts, storage and console logs."""
+
+    _managed: dict[UUID, bool]
+
+    @plain_errors()
+    def guests(self) -> dict[UUID, Observed]:
+        """See the interface. One call, and one more for each guest that this process never saw."""
+        stats = self._session.connection().getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
+        found = (self._observed(domain, values.get("state.state", 0)) for domain, values in stats)
+        return {one.uuid: one for one in found}
+
+    @plain_errors()
+    def guest(self, uuid: UUID) -> Observed | None:
+        """See the interface."""
+        try:
+            domain = self._session.domain(uuid)
+            return self._observed(domain, domain.state()[0])
+        except Gone:
+            return None
+        except libvirt.libvirtError as error:
+            if has_code(error, libvirt.VIR_ERR_NO_DOMAIN):
+                return None
+            raise
+
+    @plain_errors()
+    def guest_usage(self) -> dict[UUID, GuestUsage]:
+        """See the interface. Guests that are busy with a job give what is known without waiting."""
+        flags = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_RUNNING
+        nowait = getattr(libvirt, "VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT", 0)
+        stats = self._session.connection().getAllDomainStats(USAGE_STATS, flags | nowait)
+        return {UUID(domain.UUIDString()): usage_of(values) for domain, values in stats}
+
+    @plain_errors()
+    def define(self, guest: Guest) -> None:
+        """See the interface."""
+        facts = self.facts()
+        place = xml.Place(
+            domain_type=facts.domain_type,
+            architecture=facts.architecture,
+            console_log=self.make_console_log(guest.uuid),
+            sources=tuple(self.disk_source(disk) for disk in guest.disks),
+        )
+        self._session.connection().defineXMLFlags(xml.to_string(xml.domain(guest, place)), 0)
+        self._managed[guest.uuid] = True
+
+    @plain_errors()
+    def start(self, uuid: UUID) -> None:
+        """See the interface. Raises Gone."""
+        domain = self._session.domain(uuid)
+        try:
+            domain.create()
+        except libvirt.libvirtError as error:
+            if not has_code(error, libvirt.VIR_ERR_OPERATION_INVALID) or not domain.isActive():
+                raise
+
+    @plain_errors()
+    def stop(self, uuid: UUID, grace: float, should_go_on: Callable[[], bool] = lambda: True) -> None:
+        """See the interface. Raises Gone."""
+        self._power_off(self._session.domain(uuid), grace, should_go_on)
+
+    @plain_errors()
+    def reboot(self, uuid: UUID, grace: float, should_go_on: Callable[[], bool] = lambda: True) -> None:
+        """See the interface. Raises Gone. A guest that is off is started."""
+        if self._power_off(self._session.domain(uuid), grace, should_go_on):
+            self.start(uuid)
+
+    @plain_errors()
+    def destroy(self, uuid: UUID) -> None:
+        """See the interface. Raises Gone."""
+        _cut_power(self._session.domain(uuid))
+
+    @plain_errors()
+    def remove(self, uuid: UUID) -> None:
+        """See the interface."""
+        try:
+            domain = self._session.domain(uuid)
+            _cut_power(domain)
+            domain.undefineFlags(UNDEFINE_ALL)
+        except Gone:
+            pass
+        except libvirt.libvirtError as error:
+            if not has_code(error, libvirt.VIR_ERR_NO_DOMAIN):
+                raise
+        self._managed.pop(uuid, None)
+        self.delete_console_log(uuid)
+
+    # within ---------------------------------------------------------------------------------------
+    def _observed(self, domain: Any, state: int) -> Observed:
+        uuid = UUID(domain.UUIDString())
+        if uuid not in self._managed:
+            self._managed[uuid] = _has_our_mark(domain)
+        return Observed(
+            uuid=uuid,
+            name=domain.name(),
+            power_state=POWER_STATES.get(state, PowerState.NOSTATE),
+            managed=self._managed[uuid],
+        )
+
+    def _power_off(self, domain: Any, grace: float, should_go_on: Callable[[], bool]) -> bool:
+        """Whether it is off now; False if the caller lost interest.
+
+        The button is pressed again every few seconds. A paused guest cannot hear it and is cut off.
+        """
+        deadline, press_at = time.monotonic() + grace, 0.0
+        while (state := domain.state()[0]) != libvirt.VIR_DOMAIN_SHUTOFF:
+            if not should_go_on():
+                return False
+            now = time.monotonic()
+            if now >= deadline or state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_CRASHED):
+                _cut_power(domain)
+                return True
+            if now >= press_at:
+                _press_power_button(domain)
+                press_at = now + PRESS_AGAIN_SECONDS
+            time.sleep(min(POLL_SECONDS, max(0.0, deadline - now)))
+        return True
+
+
+def usage_of(values: dict[str, Any]) -> GuestUsage:
+    """One guest's statistics, as libvirt names them (virConnectGetAllDomainStats)."""
+
+    def total(kind: str, what: str) -> int:
+        return sum(values.get(f"{kind}.{number}.{what}", 0) for number in range(values.get(f"{kind}.count", 0)))
+
+    if "balloon.available" in values and "balloon.unused" in values:  # the guest itself says
+        memory_kib = values["balloon.available"] - values["balloon.unused"]
+    else:
+        memory_kib = values.get("balloon.rss", values.get("balloon.current", 0))
+    return GuestUsage(
+        cpu_seconds=values.get("cpu.time", 0) / 1e9,
+        memory_used_mb=memory_kib // 1024,
+        disk_read_bytes=total("block", "rd.bytes"),
+        disk_write_bytes=total("block", "wr.bytes"),
+        network_receive_bytes=total("net", "rx.bytes"),
+        network_transmit_bytes=total("net", "tx.bytes"),
+    )
+
+
+def _has_our_mark(domain: Any) -> bool:
+    try:
+        domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.NAMESPACE)
+    except libvirt.libvirtError as error:
+        if has_code(error, libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
+            return False
+        raise
+    return True
+
+
+def _press_power_button(domain: Any) -> None:
+    _if_on(lambda: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+
+
+def _cut_power(domain: Any) -> None:
+    _if_on(domain.destroy)
+
+
+def _if_on(call: Callable[[], object]) -> None:
+    """Do it; that the guest is off by now is no error."""
+    try:
+        call()
+    except libvirt.libvirtError as error:
+        if not has_code(error, libvirt.VIR_ERR_OPERATION_INVALID):
+            raise
