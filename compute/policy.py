@@ -40,6 +40,7 @@ declare(
     Rule("image:upload", "member", "Upload an image's bytes."),
     Rule("image:download", "member", "Download an image's bytes."),
     Rule("image:delete", "member", "Delete an image."),
+    Rule("image:deactivate", "member", "Stop an image from being used, and let it be used again."),
     Rule("network:get", "reader", "Show and list networks, subnets, ports and security groups."),
     Rule("network:modify", "member", "Create and delete security groups."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
