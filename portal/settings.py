@@ -90,6 +90,7 @@ INSTALLED_APPS = [
     "scheduler",
     "consoleproxy",
     "portal.api",
+    "portal.setup",
     "portal.dashboard",
 ]
 MIDDLEWARE = [

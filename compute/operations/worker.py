@@ -61,10 +61,11 @@ def _work(operation: Operation) -> bool:
         _undo(operation, list(operation.steps))
         _fail(operation, error, "")
         return False
+    first = _first_step(operation)
     while True:
-        done: list[Step] = []
+        done = list(operation.steps[:first])
         try:
-            for step in operation.steps:
+            for step in operation.steps[first:]:
                 done.append(step)
                 _run_step(operation, step)
             _succeed(operation)
@@ -72,12 +73,25 @@ def _work(operation: Operation) -> bool:
         except Lost:
             raise
         except AnotherLane as interruption:
-            operation.note(lane=interruption.lane)
+            operation.note(lane=interruption.lane, resume={"step": step.name, "attempt": action.attempts + 1})
             return False
         except Exception as error:
             verdict = _after_failure(operation, error, traceback.format_exc(), done)
             if verdict is not Verdict.AGAIN:
                 return verdict is Verdict.WAITS
+            first = 0
+
+
+def _first_step(operation: Operation) -> int:
+    """Where to begin: at the step that asked for this lane, or else at the first.
+
+    Only the attempt that directly follows the change of lane knows that the steps before are done.
+    """
+    resume = operation.action.progress.get("resume", {})
+    names = [step.name for step in operation.steps]
+    if resume.get("attempt") == operation.action.attempts and resume.get("step") in names:
+        return names.index(resume["step"])
+    return 0
 
 
 class Verdict(enum.Enum):

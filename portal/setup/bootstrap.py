@@ -1,0 +1,100 @@
+"""The base data of a cloud. Everything here may run again at each start and changes nothing then."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from compute.errors import ComputeError
+from compute.flavor_defaults import ensure_flavors
+from compute.hosts.registration import add_host
+from compute.images.registration import register_image
+from compute.images.tiny import build as tiny
+from compute.models import Host, Image, Instance
+from compute.networks.bootstrap import ensure_private_network
+from compute.operations.create import BootRequest, create
+from portal.identity.actor import SYSTEM, actor_on_project
+from portal.identity.backend import verify_password
+from portal.identity.bootstrap import ensure_identity
+from portal.identity.models import Project, User
+
+log = logging.getLogger(__name__)
+
+TINY_PROPERTIES = {"os_distro": "nacelle-tiny", "hw_architecture": "x86_64"}
+LOCAL_URI = "qemu:///system"
+Say = Callable[[str], None]
+
+
+def migrate() -> None:
+    """Bring the database to this version's shape, if it is not there yet."""
+    executor = MigrationExecutor(connection)
+    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+        call_command("migrate", verbosity=0, interactive=False)
+
+
+def base_data(say: Say) -> None:
+    """Domain, roles, the administrator, flavors, the network, and the files that let clients in."""
+    ensure_identity()
+    ensure_flavors()
+    ensure_private_network(Project.objects.get(name="admin", domain_id="default"), settings.PRIVATE_NETWORK_CIDR)
+
+
+def tiny_images(say: Say) -> None:
+    """Build the tiny guest and register it as the public images ``tiny`` and ``tiny-alt``, once."""
+    if Image.objects.filter(name__in=("tiny", "tiny-alt")).exists():
+        return
+    path = settings.DATA_DIR / "tiny.qcow2"
+    if not path.exists():
+        say("Building the tiny guest image from Debian's kernel and busybox …")
+        tiny.build(path, settings.DATA_DIR / "tiny-work")
+    project = Project.objects.get(name="admin", domain_id="default")
+    for name in ("tiny", "tiny-alt"):
+        register_image(
+            name=name, path=path, disk_format="qcow2", visibility="public", properties=TINY_PROPERTIES, project=project
+        )
+
+
+def local_host(say: Say) -> None:
+    """Register this machine as the first host. A libvirt that cannot be used is said, and tried again next time."""
+    if Host.objects.exists():
+        return
+    try:
+        host = add_host(SYSTEM, uri=LOCAL_URI)
+        say(f"Registered this machine as the host {host.name}.")
+    except ComputeError as error:
+        say(f"This machine could not be registered as a host: {error}")
+
+
+def first_instance(say: Say) -> None:
+    """Launch ``hello``, unless this cloud ever had an instance."""
+    image = Image.objects.filter(name="tiny", status="active").first()
+    if Instance.objects.exists() or image is None or not Host.objects.exists():
+        return
+    admin = User.objects.get(name="admin", domain_id="default")
+    actor = actor_on_project(admin, Project.objects.get(name="admin", domain_id="default"))
+    if actor is None:
+        return
+    try:
+        create(actor, BootRequest(name="hello", flavor_id="42", image_id=str(image.id)))
+        say("Launched the instance hello from the image tiny.")
+    except ComputeError as error:
+        say(f"The instance hello could not be launched: {error}")
+
+
+def admin_password() -> str:
+    """The administrator's password as the client files have it, if it still is the one."""
+    import yaml
+
+    try:
+        text = (Path(settings.DATA_DIR) / "clouds.yaml").read_text()
+        password = str(yaml.safe_load(text)["clouds"]["nacelle"]["auth"]["password"])
+    except (OSError, KeyError, TypeError, yaml.YAMLError):
+        return ""
+    user = User.objects.select_related("domain").filter(name="admin", domain_id="default").first()
+    return password if verify_password(user, password) else ""

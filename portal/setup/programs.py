@@ -1,0 +1,67 @@
+"""The programs that the supervisor runs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from django.conf import settings
+
+
+def web() -> None:
+    """The pages, the APIs and the websockets."""
+    import uvicorn
+
+    host, port = settings.BIND.rsplit(":", 1)
+    uvicorn.run(
+        "portal.asgi:application",
+        host=host.strip("[]"),
+        port=int(port),
+        http="httptools",
+        ws="websockets",
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+def _lane(name: str) -> Callable[[], None]:
+    def run() -> None:
+        from portal.setup.lane import run_lane
+
+        run_lane(name)
+
+    return run
+
+
+def _command(name: str) -> Callable[[], None]:
+    def run() -> None:
+        from django.core.management import call_command
+
+        call_command(name)
+
+    return run
+
+
+PROGRAMS: dict[str, Callable[[], None]] = {
+    "web": web,
+    "worker-compute": _lane("compute"),
+    "worker-transfer": _lane("transfer"),
+    "watcher": _command("watch_hosts"),
+    "console-proxy": _command("console_proxy"),
+}
+
+
+def preload() -> None:
+    """Import what the children will need, so that they share it."""
+    import uvicorn.protocols.http.httptools_impl
+    import uvicorn.protocols.websockets.websockets_impl  # noqa: F401
+    from django.urls import get_resolver
+
+    import compute.hosts.watcher
+    import compute.operations.worker
+    import django_q.cluster
+    import portal.asgi  # noqa: F401
+
+    get_resolver().url_patterns         # imports every view
