@@ -9,6 +9,7 @@ import contextlib
 import grp
 import os
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -21,6 +22,7 @@ SOCKETS = Path("/run/libvirt")
 LOG_DAEMON_SOCKETS = ("virtlogd-sock",)
 HYPERVISOR_SOCKETS = ("libvirt-sock", "virtqemud-sock")   # one daemon for all, or one of many
 START_SECONDS = 20.0
+STOP_SECONDS = 10.0
 KVM = Path("/dev/kvm")
 
 
@@ -88,4 +90,44 @@ def _wait_for(program: str, sockets: tuple[str, ...], log: Path) -> None:
     while not _answers(sockets):
         if time.monotonic() > deadline:
             raise Failed(f"{program} was started but does not answer. See {log}")
+        time.sleep(0.05)
+
+
+def stop(folder: Path) -> list[str]:
+    """End those daemons that ``ensure_running`` started with this folder. Returns what to tell the user.
+
+    virtlogd stays while guests run: it holds the other end of their console logs.
+    """
+    said = []
+    for program in ("libvirtd", "virtlogd"):
+        if (pid := _our_pid(program, folder)) is None:
+            continue
+        guests = _running_guests() if program == "virtlogd" else 0
+        if guests:
+            said.append(f"virtlogd (process {pid}) stays: it keeps the console logs of {guests} running guests.")
+            continue
+        os.kill(pid, signal.SIGTERM)
+        _wait_for_end(pid)
+        said.append(f"Stopped {program}.")
+    return said
+
+
+def _our_pid(program: str, folder: Path) -> int | None:
+    """The process id in the pid file, if that process still is the program."""
+    try:
+        pid = int((folder / f"{program}.pid").read_text())
+        return pid if Path(f"/proc/{pid}/comm").read_text().strip() == program else None
+    except (OSError, ValueError):
+        return None
+
+
+def _running_guests() -> int:
+    """How many QEMU processes libvirt has pid files for."""
+    pids = (path.read_text().strip() for path in (SOCKETS / "qemu").glob("*.pid"))
+    return sum(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def _wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline and Path(f"/proc/{pid}").exists():
         time.sleep(0.05)
