@@ -64,6 +64,7 @@ class Request:
     memory_mb: int
     disk_gb: int
     zone: str = ""
+    host: str = ""
     tried: frozenset[int] = field(default_factory=frozenset)
 
     @classmethod
@@ -74,5 +75,6 @@ class Request:
             memory_mb=instance.memory_mb,
             disk_gb=instance.disk_gb,
             zone=instance.zone,
+            host=instance.asked_host,
             tried=frozenset(tried),
         )

@@ -54,6 +54,11 @@ class Instance(models.Model):
     access_ipv6 = models.CharField(max_length=39, blank=True, default="")
     reservation_id = models.CharField(max_length=32, blank=True, default="", db_index=True)
     launch_index = models.PositiveIntegerField(default=0)
+    disk_config = models.CharField(
+        max_length=8, default="MANUAL", choices=[("AUTO", "AUTO"), ("MANUAL", "MANUAL")], help_text="As the user said."
+    )
+    scheduler_hints = models.JSONField(default=dict, blank=True)
+    asked_host = models.CharField(max_length=255, blank=True, default="", help_text="The one host asked for; empty: any.")
 
     vm_state = models.CharField(max_length=24, choices=VmState.choices, default=VmState.BUILDING)
     task_state = models.CharField(max_length=32, choices=TaskState.choices, null=True, blank=True)  # noqa: DJ001

@@ -68,6 +68,9 @@ class BootRequest:
     access_ipv4: str = ""
     access_ipv6: str = ""
     named_by_count: bool = True
+    host: str = ""
+    disk_config: str = "MANUAL"
+    scheduler_hints: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -88,6 +91,8 @@ def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
     nothing is left behind.
     """
     enforce(actor, Boot.policy, actor.project_id)
+    if wanted.host:
+        enforce(actor, "os_compute_api:servers:create:forced_host")
     if actor.project_id is None:
         raise Invalid("A server belongs to a project; the token is not scoped to one.")
     checked = _check(actor, wanted)
@@ -122,6 +127,8 @@ def _check(actor: Actor, wanted: BootRequest) -> _Checked:
         key_public = key.public_key
     if wanted.zone and not Host.objects.filter(zone=wanted.zone).exists():
         raise Invalid("The requested availability zone is not available")
+    if wanted.host and not Host.objects.filter(name=wanted.host).exists():
+        raise Invalid(f"Compute host {wanted.host} could not be found.")
     if wanted.max_count < wanted.min_count:
         raise Invalid("min_count must be <= max_count")
     return _Checked(flavor, image, _networks(actor, wanted), key_public, _groups(actor, wanted.security_groups))
@@ -235,6 +242,9 @@ def _create_one(
         vm_state=VmState.BUILDING,
         task_state=TaskState.SCHEDULING,
         zone=wanted.zone,
+        asked_host=wanted.host,
+        disk_config=wanted.disk_config,
+        scheduler_hints=wanted.scheduler_hints,
     )
     instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
     instance.save(force_insert=True)

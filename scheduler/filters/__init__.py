@@ -2,10 +2,11 @@
 
 from scheduler.filters.base import Filter
 from scheduler.filters.capacity import CoreFilter, DiskFilter, RamFilter
-from scheduler.filters.state import AvailabilityZoneFilter, ComputeFilter, RetryFilter
+from scheduler.filters.state import AvailabilityZoneFilter, ComputeFilter, RequestedHostFilter, RetryFilter
 
 FILTERS: tuple[Filter, ...] = (
     RetryFilter(),
+    RequestedHostFilter(),
     AvailabilityZoneFilter(),
     ComputeFilter(),
     RamFilter(),

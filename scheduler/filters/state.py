@@ -17,6 +17,18 @@ class RetryFilter:
         return "was tried for this request and failed"
 
 
+class RequestedHostFilter:
+    """The host is the one that an administrator asked for."""
+
+    def passes(self, host: HostView, request: Request) -> bool:
+        """Whether it is, or none was asked for."""
+        return not request.host or host.name == request.host
+
+    def why(self, host: HostView, request: Request) -> str:
+        """The one asked for."""
+        return f"the host {request.host} was asked for"
+
+
 class AvailabilityZoneFilter:
     """The host is in the zone that was asked for."""
 
