@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from django.db.models import Exists, OuterRef, Q
 
 from portal.identity.models import Assignment, Project, Role, User
 
@@ -33,29 +35,58 @@ class Actor:
 SYSTEM = Actor(user_id="", user_name="nacelle", system=True, roles=frozenset({"admin", "manager", "member", "reader"}))
 
 
-def expand(role_ids: set[str]) -> list[Role]:
-    """The roles of these ids and all that they imply, each once."""
-    roles = {role.id: role for role in Role.objects.prefetch_related("implies")}
-    seen: dict[str, Role] = {}
-    queue = deque(sorted(role_ids))
-    while queue:
-        role = roles.get(queue.popleft())
-        if role is not None and role.id not in seen:
-            seen[role.id] = role
-            queue.extend(implied.id for implied in role.implies.all())
-    return sorted(seen.values(), key=lambda role: role.name)
+@dataclass(frozen=True)
+class RoleGraph:
+    """Every role, and which it implies: ids to ids."""
+
+    roles: dict[str, Role]
+    implies: dict[str, list[str]]
+    held: frozenset[str] = frozenset()
+
+    @classmethod
+    def load(cls, held: Q | None = None) -> RoleGraph:
+        """All of it, in one query. ``held``: conditions on assignments; those roles are then ``held``."""
+        rows = Role.objects.order_by("name")
+        if held is not None:
+            rows = rows.annotate(held=Exists(Assignment.objects.filter(held, role=OuterRef("pk"))))
+        marked = rows.values_list("id", "name", "domain_id", "implies", "held" if held is not None else "id")
+        roles: dict[str, Role] = {}
+        implies: dict[str, list[str]] = {}
+        ids = set()
+        for role_id, name, domain_id, implied, mark in marked:
+            roles.setdefault(role_id, Role(id=role_id, name=name, domain_id=domain_id))
+            if implied is not None:
+                implies.setdefault(role_id, []).append(implied)
+            if held is not None and mark:
+                ids.add(role_id)
+        return cls(roles, implies, frozenset(ids))
+
+    def expand(self, role_ids: Iterable[str]) -> list[Role]:
+        """The roles of these ids and all that they imply, each once.
+
+        A role of a domain counts only by what it implies, as in Keystone: it never shows in a token.
+        """
+        seen: set[str] = set()
+        queue = [role_id for role_id in role_ids if role_id in self.roles]
+        while queue:
+            role_id = queue.pop()
+            if role_id not in seen:
+                seen.add(role_id)
+                queue.extend(self.implies.get(role_id, ()))
+        return [role for role_id, role in self.roles.items() if role_id in seen and role.domain_id is None]
 
 
-def roles_on_project(user: User, project: Project) -> list[Role]:
-    """The effective roles of a user on a project."""
-    return expand(set(Assignment.objects.filter(user=user, project=project).values_list("role_id", flat=True)))
+def effective_roles(held: Q) -> list[Role]:
+    """What the roles of these assignments amount to, implied ones included; by name. One query."""
+    graph = RoleGraph.load(held)
+    return graph.expand(graph.held)
 
 
 def actor_on_project(user: User, project: Project) -> Actor | None:
     """The actor that a user is on a project; None without a role there, or where either is disabled."""
     if not (user.is_active and project.enabled and project.domain.enabled):
         return None
-    roles = roles_on_project(user, project)
+    roles = effective_roles(Q(user=user, project=project))
     if not roles:
         return None
     return Actor(
@@ -70,10 +101,8 @@ def actor_on_project(user: User, project: Project) -> Actor | None:
 
 
 def actor_on_system(user: User) -> Actor | None:
-    """The actor that a user is on the system; None without a role there, or where disabled."""
-    if not user.is_active:
-        return None
-    roles = expand(set(Assignment.objects.filter(user=user, system=True).values_list("role_id", flat=True)))
+    """The actor that a user is on the system as a whole; None without a role there, or when disabled."""
+    roles = effective_roles(Q(user=user, system=True)) if user.is_active else []
     if not roles:
         return None
     return Actor(

@@ -28,6 +28,7 @@ class Domain(models.Model):
     name = models.CharField(max_length=64, unique=True)
     description = models.TextField(blank=True, default="")
     enabled = models.BooleanField(default=True)
+    options = models.JSONField(default=dict, blank=True, help_text="Keystone's resource options: immutable.")
 
     def __str__(self) -> str:
         return self.name
@@ -43,6 +44,10 @@ class Project(models.Model):
     description = models.TextField(blank=True, default="")
     enabled = models.BooleanField(default=True)
     tags = models.JSONField(default=list, blank=True)
+    options = models.JSONField(default=dict, blank=True, help_text="Keystone's resource options: immutable.")
+    extra = models.JSONField(
+        default=dict, blank=True, help_text="Properties that clients gave, given back as they are."
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["domain", "name"], name="project_name_in_domain")]
@@ -71,12 +76,14 @@ class User(AbstractBaseUser):
     email = models.EmailField(blank=True, default="")
     description = models.TextField(blank=True, default="")
     enabled = models.BooleanField(default=True)
-    default_project = models.ForeignKey(
-        Project, on_delete=models.SET_NULL, null=True, blank=True, related_name="+"
-    )
+    default_project = models.ForeignKey(Project, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     password_changed_at = models.DateTimeField(default=timezone.now, editable=False)
     token_stamp = models.CharField(max_length=32, default=new_stamp, editable=False)
+    options = models.JSONField(default=dict, blank=True, help_text="Keystone's user options: lock_password and others.")
+    extra = models.JSONField(
+        default=dict, blank=True, help_text="Properties that clients gave, given back as they are."
+    )
 
     USERNAME_FIELD = "name"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -127,7 +134,10 @@ class Role(models.Model):
     name = models.CharField(max_length=255, unique=True)
     domain = models.ForeignKey(Domain, on_delete=models.PROTECT, null=True, blank=True, related_name="roles")
     description = models.TextField(blank=True, default="")
-    implies: models.ManyToManyField[Role, Any] = models.ManyToManyField("self", symmetrical=False, blank=True, related_name="implied_by")
+    options = models.JSONField(default=dict, blank=True, help_text="Keystone's resource options: immutable.")
+    implies: models.ManyToManyField[Role, Any] = models.ManyToManyField(
+        "self", symmetrical=False, blank=True, related_name="implied_by"
+    )
 
     def __str__(self) -> str:
         return self.name
@@ -144,9 +154,19 @@ class Assignment(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["user", "role", "project"], condition=models.Q(project__isnull=False), name="assignment_once_per_project"),
-            models.UniqueConstraint(fields=["user", "role", "domain"], condition=models.Q(domain__isnull=False), name="assignment_once_per_domain"),
-            models.UniqueConstraint(fields=["user", "role"], condition=models.Q(system=True), name="assignment_once_on_system"),
+            models.UniqueConstraint(
+                fields=["user", "role", "project"],
+                condition=models.Q(project__isnull=False),
+                name="assignment_once_per_project",
+            ),
+            models.UniqueConstraint(
+                fields=["user", "role", "domain"],
+                condition=models.Q(domain__isnull=False),
+                name="assignment_once_per_domain",
+            ),
+            models.UniqueConstraint(
+                fields=["user", "role"], condition=models.Q(system=True), name="assignment_once_on_system"
+            ),
             models.CheckConstraint(
                 condition=(
                     models.Q(project__isnull=False, domain__isnull=True, system=False)
@@ -161,6 +181,25 @@ class Assignment(models.Model):
         return f"{self.user} is {self.role} on {self.project or self.domain or 'system'}"
 
 
+class AccessRule(models.Model):
+    """A kind of request that an application credential may make; it narrows the roles, never widens them.
+
+    ``path`` is within the service, without the prefix that Nacelle serves it under: ``/v2.1/servers/*``.
+    """
+
+    id = models.CharField(max_length=64, primary_key=True, default=new_id)
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="access_rules")
+    service = models.CharField(max_length=64)
+    method = models.CharField(max_length=16)
+    path = models.CharField(max_length=225)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["user", "service", "method", "path"], name="access_rule_once")]
+
+    def __str__(self) -> str:
+        return f"{self.service}: {self.method} {self.path}"
+
+
 class ApplicationCredential(models.Model):
     """A password of a program's own: a user's roles on one project, or fewer of them."""
 
@@ -171,6 +210,9 @@ class ApplicationCredential(models.Model):
     description = models.TextField(blank=True, default="")
     secret_hash = models.CharField(max_length=255)
     roles: models.ManyToManyField[Role, Any] = models.ManyToManyField(Role, related_name="+")
+    access_rules: models.ManyToManyField[AccessRule, Any] = models.ManyToManyField(
+        AccessRule, blank=True, related_name="application_credentials"
+    )
     expires_at = models.DateTimeField(null=True, blank=True)
     unrestricted = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)

@@ -14,11 +14,11 @@ from typing import Any
 
 from django.conf import settings
 from django.core import signing
-from django.db.models import Q
+from django.db.models import Exists, Q
 from django.utils import timezone
 
-from portal.identity.actor import Actor, expand
-from portal.identity.models import ApplicationCredential, Assignment, Domain, Project, RevokedToken, Role, User
+from portal.identity.actor import Actor, RoleGraph
+from portal.identity.models import ApplicationCredential, Domain, Project, RevokedToken, Role, User
 
 SALT = "nacelle.token"
 MAX_LENGTH = 4096
@@ -62,35 +62,49 @@ def issue(
 ) -> tuple[str, Token]:
     """A new token and what it says. A token got from another never outlives it (OSSA-2012-014).
 
-    Raises InvalidToken when the user has no role in the scope.
+    Raises InvalidToken when the user is disabled, or has no role in the scope, or that is disabled.
     """
     now = timezone.now().replace(microsecond=0)
-    expires = now + timedelta(hours=settings.TOKEN_HOURS)
+    ends = [now + timedelta(hours=settings.TOKEN_HOURS)]
     audit = [secrets.token_urlsafe(16)]
     if parent is not None:
-        expires = min(expires, parent.expires_at)
+        ends.append(parent.expires_at)
         audit.append(parent.audit_ids[-1])
-        methods = tuple(dict.fromkeys((*parent.methods, *methods)))
+        methods = tuple(dict.fromkeys((*methods, *parent.methods)))
     if application_credential is not None and application_credential.expires_at is not None:
-        expires = min(expires, application_credential.expires_at)
+        ends.append(application_credential.expires_at.replace(microsecond=0))
+    _check_user(user)
+    _check_scope(scope)
+    token = _token(
+        user,
+        scope,
+        application_credential,
+        methods=methods,
+        audit_ids=tuple(audit),
+        issued_at=now,
+        expires_at=min(ends),
+    )
+    return signing.dumps(_payload(token), salt=SALT, compress=True), token
+
+
+def _payload(token: Token) -> dict[str, Any]:
     payload: dict[str, Any] = {
-        "u": user.id,
-        "s": user.token_stamp,
-        "m": list(methods),
-        "a": audit,
-        "i": int(now.timestamp()),
-        "e": int(expires.timestamp()),
+        "u": token.user.id,
+        "s": token.user.token_stamp,
+        "m": token.methods,
+        "a": token.audit_ids,
+        "i": int(token.issued_at.timestamp()),
+        "e": int(token.expires_at.timestamp()),
     }
-    if scope.project is not None:
-        payload["p"] = scope.project.id
-    if scope.domain is not None:
-        payload["d"] = scope.domain.id
-    if scope.system:
+    if token.scope.project is not None:
+        payload["p"] = token.scope.project.id
+    if token.scope.domain is not None:
+        payload["d"] = token.scope.domain.id
+    if token.scope.system:
         payload["y"] = True
-    if application_credential is not None:
-        payload["c"] = application_credential.id
-    text = signing.dumps(payload, salt=SALT, compress=True)
-    return text, _understand(payload)
+    if token.application_credential is not None:
+        payload["c"] = token.application_credential.id
+    return payload
 
 
 def read(text: str) -> Token:
@@ -114,48 +128,70 @@ def _understand(payload: dict[str, Any]) -> Token:
     expires = datetime.fromtimestamp(payload["e"], UTC)
     if expires <= timezone.now():
         raise InvalidToken("the token has expired")
-    user = User.objects.select_related("domain").filter(pk=payload["u"]).first()
-    if user is None or not user.is_active or user.token_stamp != payload["s"]:
-        raise InvalidToken("the user is gone, disabled, or has a new password")
-    if RevokedToken.objects.filter(audit_id__in=payload["a"]).exists():
-        raise InvalidToken("the token was revoked")
+    user = _user(payload)
     credential = _credential(payload, user)
-    scope = _scope(payload)
-    roles = _roles(user, scope, credential)
-    return Token(
-        user=user,
-        scope=scope,
-        roles=tuple(roles),
+    return _token(
+        user,
+        _scope(payload),
+        credential,
         methods=tuple(payload["m"]),
         audit_ids=tuple(payload["a"]),
         issued_at=datetime.fromtimestamp(payload["i"], UTC),
         expires_at=expires,
-        actor=_actor(user, scope, roles, credential),
-        application_credential=credential,
     )
+
+
+def _token(user: User, scope: Scope, credential: ApplicationCredential | None, **facts: Any) -> Token:
+    roles = _roles(user, scope, credential)
+    actor = _actor(user, scope, roles, credential)
+    return Token(user=user, scope=scope, roles=tuple(roles), actor=actor, application_credential=credential, **facts)
+
+
+def _user(payload: dict[str, Any]) -> User:
+    revoked = Exists(RevokedToken.objects.filter(audit_id__in=payload["a"]))
+    user = User.objects.select_related("domain").annotate(revoked=revoked).filter(pk=payload["u"]).first()
+    if user is None or user.token_stamp != payload["s"]:
+        raise InvalidToken("the user is gone, or has a new password")
+    if user.revoked:
+        raise InvalidToken("the token was revoked")
+    _check_user(user)
+    return user
+
+
+def _check_user(user: User) -> None:
+    if not user.is_active:
+        raise InvalidToken("the user is disabled")
 
 
 def _credential(payload: dict[str, Any], user: User) -> ApplicationCredential | None:
     if "c" not in payload:
         return None
-    credential = ApplicationCredential.objects.filter(pk=payload["c"], user=user).first()
+    found = ApplicationCredential.objects.prefetch_related("roles", "access_rules")
+    credential = found.filter(pk=payload["c"], user=user).first()
     if credential is None or (credential.expires_at and credential.expires_at <= timezone.now()):
         raise InvalidToken("the application credential is gone")
     return credential
 
 
 def _scope(payload: dict[str, Any]) -> Scope:
+    scope = Scope(system=bool(payload.get("y")))
     if "p" in payload:
-        project = Project.objects.select_related("domain").filter(pk=payload["p"]).first()
-        if project is None or not (project.enabled and project.domain.enabled):
-            raise InvalidToken("the project is gone or disabled")
-        return Scope(project=project)
+        scope = Scope(project=Project.objects.select_related("domain").filter(pk=payload["p"]).first())
+        if scope.project is None:
+            raise InvalidToken("the project is gone")
     if "d" in payload:
-        domain = Domain.objects.filter(pk=payload["d"], enabled=True).first()
-        if domain is None:
-            raise InvalidToken("the domain is gone or disabled")
-        return Scope(domain=domain)
-    return Scope(system=bool(payload.get("y")))
+        scope = Scope(domain=Domain.objects.filter(pk=payload["d"]).first())
+        if scope.domain is None:
+            raise InvalidToken("the domain is gone")
+    _check_scope(scope)
+    return scope
+
+
+def _check_scope(scope: Scope) -> None:
+    if scope.project is not None and not (scope.project.enabled and scope.project.domain.enabled):
+        raise InvalidToken("the project is disabled")
+    if scope.domain is not None and not scope.domain.enabled:
+        raise InvalidToken("the domain is disabled")
 
 
 def _roles(user: User, scope: Scope, credential: ApplicationCredential | None) -> list[Role]:
@@ -167,10 +203,10 @@ def _roles(user: User, scope: Scope, credential: ApplicationCredential | None) -
         held = Q(system=True)
     else:
         return []
-    ids = set(Assignment.objects.filter(held, user=user).values_list("role_id", flat=True))
-    roles = expand(ids)
+    graph = RoleGraph.load(held & Q(user=user))
+    roles = graph.expand(graph.held)
     if credential is not None:
-        allowed = {role.id for role in expand(set(credential.roles.values_list("id", flat=True)))}
+        allowed = {role.id for role in graph.expand(role.id for role in credential.roles.all())}
         roles = [role for role in roles if role.id in allowed]
     if not roles:
         raise InvalidToken("the user has no role there")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from portal.identity.actor import expand
+from portal.identity.actor import RoleGraph
 from portal.identity.bootstrap import Access, admin_openrc, clouds_yaml, ensure_identity, write_private
 from portal.identity.models import Assignment, Domain, Project, Role, User
 
@@ -25,7 +25,7 @@ def test_an_empty_database_gets_an_administrator() -> None:
     assert identity.domain.id == "default"
     assert identity.user.is_cloud_admin
     admin = Role.objects.get(name="admin")
-    assert {role.name for role in expand({admin.id})} == {"admin", "manager", "member", "reader"}
+    assert {role.name for role in RoleGraph.load().expand({admin.id})} == {"admin", "manager", "member", "reader"}
     assert Role.objects.filter(name="service").exists()
 
 
