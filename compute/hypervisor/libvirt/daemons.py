@@ -10,6 +10,7 @@ import grp
 import os
 import shutil
 import signal
+import signal
 import socket
 import stat
 import subprocess
@@ -39,6 +40,13 @@ def ensure_running(folder: Path) -> list[int]:
                 give_kvm_its_group()
             started.append(_start(program, sockets, folder))
     return started
+
+
+def end(processes: list[int]) -> None:
+    """End daemons that ``ensure_running`` started, last first. Guests go on without them."""
+    for process in reversed(processes):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGTERM)
 
 
 def give_kvm_its_group() -> None:
