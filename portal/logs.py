@@ -45,10 +45,8 @@ class Formatter(logging.Formatter):
         return mask(line)
 
 
-def configure(_config: dict[str, Any]) -> None:
-    """Django's LOGGING_CONFIG hook. The level comes from NACELLE_LOG_LEVEL."""
-    from django.conf import settings
-
+def configure(config: dict[str, Any]) -> None:
+    """Django's LOGGING_CONFIG hook; ``config`` holds the level alone."""
     quiet = {"level": "WARNING"}
     logging.config.dictConfig(
         {
@@ -56,10 +54,10 @@ def configure(_config: dict[str, Any]) -> None:
             "disable_existing_loggers": False,
             "formatters": {"field": {"()": Formatter}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "field"}},
-            "root": {"handlers": ["stderr"], "level": settings.LOG_LEVEL},
+            "root": {"handlers": ["stderr"], "level": config["level"]},
             "loggers": {
                 "django.request": {"level": "ERROR"},
-                "django-q": {"level": "WARNING", "handlers": ["stderr"], "propagate": False},
+                "django-q": quiet,
                 "uvicorn.access": quiet,
                 "websockets": quiet,
                 "asyncio": quiet,

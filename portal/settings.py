@@ -55,6 +55,9 @@ REGION = os.environ.get("NACELLE_REGION", "RegionOne")
 # The cloud ------------------------------------------------------------------------------------------
 TOKEN_HOURS = float(os.environ.get("NACELLE_TOKEN_HOURS", "24"))
 CONSOLE_TOKEN_SECONDS = int(os.environ.get("NACELLE_CONSOLE_TOKEN_SECONDS", "600"))
+CONSOLE_SESSIONS_PER_USER = int(os.environ.get("NACELLE_CONSOLE_SESSIONS_PER_USER", "16"))
+# The origins whose pages may open consoles: the portal's own, and those listed (https://portal.example, …).
+CONSOLE_ORIGINS = (PUBLIC_URL, *filter(None, os.environ.get("NACELLE_CONSOLE_ORIGINS", "").split(",")))
 HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
 HOST_SAMPLE_KEEP_HOURS = int(os.environ.get("NACELLE_HOST_SAMPLE_KEEP_HOURS", str(24 * 7)))
@@ -230,5 +233,6 @@ SPECTACULAR_SETTINGS = {
 }
 
 LOGGING_CONFIG = "portal.logs.configure"
-LOGGING: dict[str, Any] = {}
+
 LOG_LEVEL = os.environ.get("NACELLE_LOG_LEVEL", "INFO")
+LOGGING = {"level": LOG_LEVEL}      # what portal.logs makes a configuration of

@@ -7,6 +7,7 @@ import logging
 import socket
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
@@ -34,10 +35,11 @@ def add_host(actor: Actor, *, uri: str, name: str = "", zone: str = "nova", doma
     if domain_type not in ("", "kvm", "qemu"):
         raise Invalid(f"The domain type is kvm or qemu, not {domain_type}.")
     try:
-        hypervisor = open_hypervisor(uri)
+        hypervisor = open_hypervisor(uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH)
     except ValueError as error:
         raise Invalid(str(error)) from error
     try:
+        hypervisor.prepare()
         facts = hypervisor.facts()
     except HypervisorError as error:
         raise Invalid(f"The host at {uri} cannot be used: {error}") from error

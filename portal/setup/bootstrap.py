@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import os
 from collections.abc import Callable
-from pathlib import Path
 
+import yaml
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connection
@@ -21,13 +21,12 @@ from compute.networks.bootstrap import ensure_private_network
 from compute.operations.create import BootRequest, create
 from portal.identity.actor import SYSTEM, actor_on_project
 from portal.identity.backend import verify_password
-from portal.identity.bootstrap import ensure_identity
+from portal.identity.bootstrap import Access, admin_openrc, clouds_yaml, ensure_identity, write_private
 from portal.identity.models import Project, User
-
-log = logging.getLogger(__name__)
 
 TINY_PROPERTIES = {"os_distro": "nacelle-tiny", "hw_architecture": "x86_64"}
 LOCAL_URI = "qemu:///system"
+CLOUDS_YAML = "clouds.yaml"
 Say = Callable[[str], None]
 
 
@@ -40,9 +39,17 @@ def migrate() -> None:
 
 def base_data(say: Say) -> None:
     """Domain, roles, the administrator, flavors, the network, and the files that let clients in."""
-    ensure_identity()
+    known = admin_password()
+    identity = ensure_identity(os.environ.get("NACELLE_ADMIN_PASSWORD"))
+    password = identity.password or known
+    if password:
+        access = Access(username=identity.user.name, password=password, project_name=identity.project.name)
+        write_private(settings.DATA_DIR / CLOUDS_YAML, clouds_yaml(access))
+        write_private(settings.DATA_DIR / "admin-openrc", admin_openrc(access))
+    elif not (settings.DATA_DIR / CLOUDS_YAML).exists():
+        say("The administrator's password is not known here; set NACELLE_ADMIN_PASSWORD once to choose a new one.")
     ensure_flavors()
-    ensure_private_network(Project.objects.get(name="admin", domain_id="default"), settings.PRIVATE_NETWORK_CIDR)
+    ensure_private_network(identity.project, settings.PRIVATE_NETWORK_CIDR)
 
 
 def tiny_images(say: Say) -> None:
@@ -89,10 +96,8 @@ def first_instance(say: Say) -> None:
 
 def admin_password() -> str:
     """The administrator's password as the client files have it, if it still is the one."""
-    import yaml
-
     try:
-        text = (Path(settings.DATA_DIR) / "clouds.yaml").read_text()
+        text = (settings.DATA_DIR / CLOUDS_YAML).read_text()
         password = str(yaml.safe_load(text)["clouds"]["nacelle"]["auth"]["password"])
     except (OSError, KeyError, TypeError, yaml.YAMLError):
         return ""

@@ -9,9 +9,9 @@ What the others were at is taken up again through the leases.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
+import time
 import uuid
 from typing import Any
 
@@ -46,7 +46,33 @@ def run_lane(name: str) -> None:
                 other.kill()
             os._exit(1)
 
-    LaneSentinel(multiprocessing.Event(), multiprocessing.Event(), uuid.uuid4())
+    LaneSentinel(Flag(), Flag(), uuid.uuid4())
+
+
+class Flag:
+    """An event that a signal handler may set.
+
+    ``multiprocessing.Event`` would deadlock: its ``set`` waits until the sleeper has woken, and the
+    sleeper is the very thread that the handler interrupts.
+    """
+
+    def __init__(self) -> None:
+        self._up = False
+
+    def set(self) -> None:
+        """Raise it."""
+        self._up = True
+
+    def is_set(self) -> bool:
+        """Whether it is up."""
+        return self._up
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to ``timeout`` seconds for it."""
+        deadline = time.monotonic() + timeout
+        while not self._up and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(0.2, left))
+        return self._up
 
 
 def _configure(name: str) -> None:

@@ -17,7 +17,7 @@ def web() -> None:
         host=host.strip("[]"),
         port=int(port),
         http="httptools",
-        ws="websockets",
+        ws="websockets-sansio",
         lifespan="off",
         access_log=False,
         log_config=None,
@@ -56,7 +56,7 @@ PROGRAMS: dict[str, Callable[[], None]] = {
 def preload() -> None:
     """Import what the children will need, so that they share it."""
     import uvicorn.protocols.http.httptools_impl
-    import uvicorn.protocols.websockets.websockets_impl  # noqa: F401
+    import uvicorn.protocols.websockets.websockets_sansio_impl  # noqa: F401
     from django.urls import get_resolver
 
     import compute.hosts.watcher
