@@ -13,8 +13,16 @@ import time
 from typing import Any
 
 MASKS = (
-    (re.compile(r"(?i)((?:x-auth-token|x-subject-token|authorization|cookie)['\"]?\s*[:=]\s*['\"]?)[^\s'\",}]+"), r"\1***"),
-    (re.compile(r"(?i)(['\"]?(?:password|adminpass|admin_pass|secret|original_password)['\"]?\s*[:=]\s*['\"]?)[^\s'\",}&]+"), r"\1***"),
+    (
+        re.compile(r"(?i)((?:x-auth-token|x-subject-token|authorization|cookie)['\"]?\s*[:=]\s*['\"]?)[^\s'\",}]+"),
+        r"\1***",
+    ),
+    (
+        re.compile(
+            r"(?i)(['\"]?(?:password|adminpass|admin_pass|secret|original_password)['\"]?\s*[:=]\s*['\"]?)[^\s'\",}&]+"
+        ),
+        r"\1***",
+    ),
     (re.compile(r"(?i)([?&]token=)[^\s&\"']+"), r"\1***"),
     (re.compile(r"(\w+://[^/\s:@]+:)[^@\s/]+@"), r"\1***@"),
 )

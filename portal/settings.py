@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -23,13 +24,11 @@ def _secret_key() -> str:
         return key
     path = DATA_DIR / "secret.key"
     if not path.exists():
-        descriptor, temporary = secrets.token_urlsafe(50), path.with_suffix(f".{os.getpid()}")
+        key, temporary = secrets.token_urlsafe(50), path.with_suffix(f".{os.getpid()}")
         temporary.touch(mode=0o600)
-        temporary.write_text(descriptor)
-        try:
-            os.link(temporary, path)          # the first of several processes wins
-        except FileExistsError:
-            pass
+        temporary.write_text(key)
+        with contextlib.suppress(FileExistsError):  # the first of several processes wins
+            os.link(temporary, path)
         temporary.unlink()
     return path.read_text().strip()
 
@@ -46,9 +45,12 @@ BIND = os.environ.get("NACELLE_BIND", "127.0.0.1:8000")
 CONSOLE_BIND = os.environ.get("NACELLE_CONSOLE_BIND", "127.0.0.1:6080")
 PUBLIC_URL = os.environ.get("NACELLE_PUBLIC_URL", f"http://{BIND}").rstrip("/")
 CONSOLE_PUBLIC_URL = os.environ.get("NACELLE_CONSOLE_PUBLIC_URL", f"ws://{CONSOLE_BIND}").rstrip("/")
-ALLOWED_HOSTS = [
-    host for host in os.environ.get("NACELLE_ALLOWED_HOSTS", "").split(",") if host
-] or ["localhost", "127.0.0.1", "[::1]", PUBLIC_URL.split("//", 1)[1].rsplit(":", 1)[0]]
+ALLOWED_HOSTS = [host for host in os.environ.get("NACELLE_ALLOWED_HOSTS", "").split(",") if host] or [
+    "localhost",
+    "127.0.0.1",
+    "[::1]",
+    PUBLIC_URL.split("//", 1)[1].rsplit(":", 1)[0],
+]
 SECURE = PUBLIC_URL.startswith("https://")
 REGION = os.environ.get("NACELLE_REGION", "RegionOne")
 
@@ -76,7 +78,6 @@ SCHEDULER_MAX_ATTEMPTS = int(os.environ.get("NACELLE_SCHEDULER_MAX_ATTEMPTS", "3
 # Django ---------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
     "portal.dashboard.admin_site.NacelleAdminConfig",
-
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -235,4 +236,4 @@ SPECTACULAR_SETTINGS = {
 LOGGING_CONFIG = "portal.logs.configure"
 
 LOG_LEVEL = os.environ.get("NACELLE_LOG_LEVEL", "INFO")
-LOGGING = {"level": LOG_LEVEL}      # what portal.logs makes a configuration of
+LOGGING = {"level": LOG_LEVEL}  # what portal.logs makes a configuration of

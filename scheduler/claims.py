@@ -39,7 +39,9 @@ def release(instance: Instance, keep_host: bool = False) -> None:
     host_id = instance.host_id
     if host_id is None:
         return
-    if not keep_host and not Instance.objects.filter(pk=instance.pk, host_id=host_id, deleted_at=None).update(host=None):
+    if not keep_host and not Instance.objects.filter(pk=instance.pk, host_id=host_id, deleted_at=None).update(
+        host=None
+    ):
         return
     Host.objects.filter(pk=host_id).update(
         vcpus_used=Greatest(F("vcpus_used") - instance.vcpus, 0),

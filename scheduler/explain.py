@@ -15,9 +15,9 @@ class Explanation:
     """Filled in while deciding; stored with the operation as JSON."""
 
     considered: int = 0
-    filters: list[dict[str, Any]] = field(default_factory=list)       # {"name", "into", "out"}
-    rejected: list[dict[str, str]] = field(default_factory=list)      # {"host", "filter", "why"}
-    weights: list[dict[str, Any]] = field(default_factory=list)       # {"host", "weight", "parts"}
+    filters: list[dict[str, Any]] = field(default_factory=list)  # {"name", "into", "out"}
+    rejected: list[dict[str, str]] = field(default_factory=list)  # {"host", "filter", "why"}
+    weights: list[dict[str, Any]] = field(default_factory=list)  # {"host", "weight", "parts"}
     chosen: str = ""
 
     def reject(self, host: str, filter_name: str, why: str) -> None:

@@ -53,12 +53,16 @@ class Persona:
         assert actor is not None
         return actor
 
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **extra: Any) -> Any:
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, **extra: Any
+    ) -> Any:
         """Send JSON with the token."""
         sent = {"X-Auth-Token": self.token} if self.token else {}
         data = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         content_type = extra.pop("content_type", "application/json")
-        return self.client.generic(method, path, data, content_type=content_type, headers={**sent, **(headers or {})}, **extra)
+        return self.client.generic(
+            method, path, data, content_type=content_type, headers={**sent, **(headers or {})}, **extra
+        )
 
     def get(self, path: str, **extra: Any) -> Any:
         """GET."""
@@ -225,13 +229,11 @@ def drain(db: None) -> Iterator[Callable[[], int]]:
     from compute.operations.worker import perform
 
     def run() -> int:
-        worked = 0
-        for _ in range(200):
+        for worked in range(200):
             action = Action.objects.filter(state__in=OPEN_STATES, lease_owner="").order_by("id").first()
             if action is None:
                 return worked
             perform(action.pk, action.progress.get("lane", "compute"))
-            worked += 1
         raise AssertionError("operations never end")
 
     yield run

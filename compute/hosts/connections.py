@@ -20,7 +20,5 @@ def hypervisor_of(host: Host) -> Hypervisor:
     key = (os.getpid(), host.uri)
     with _lock:
         if key not in _drivers:
-            _drivers[key] = open_hypervisor(
-                host.uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH
-            )
+            _drivers[key] = open_hypervisor(host.uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH)
         return _drivers[key]

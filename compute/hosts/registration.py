@@ -102,8 +102,10 @@ def as_json(facts: HostFacts) -> dict[str, object]:
 def mark_down(host_id: int, reason: str) -> None:
     """The host does not answer; nothing is sent there until it does."""
     with transaction.atomic():
-        if Host.objects.filter(pk=host_id).exclude(state=HostState.DOWN).update(
-            state=HostState.DOWN, state_reason=reason[:500], updated_at=timezone.now()
+        if (
+            Host.objects.filter(pk=host_id)
+            .exclude(state=HostState.DOWN)
+            .update(state=HostState.DOWN, state_reason=reason[:500], updated_at=timezone.now())
         ):
             announce("host", host_id)
             log.warning("host %s is down: %s", host_id, reason)

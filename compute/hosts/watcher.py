@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 LOOP_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
-SETTLE_SECONDS = 0.2          # a stop that a start follows at once (a reboot) is no news
+SETTLE_SECONDS = 0.2  # a stop that a start follows at once (a reboot) is no news
 DELETED_FOR = timedelta(seconds=60)
 CHANGES_KEPT = timedelta(hours=1)
 PRUNE_SECONDS = 300.0

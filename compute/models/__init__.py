@@ -1,5 +1,6 @@
 """The nouns: fields, constraints and small properties. Verbs live in ``compute.operations``."""
 
+from compute.models import lookups as lookups
 from compute.models.action import OPEN_STATES, Action, ActionState, Event
 from compute.models.change import Change, announce
 from compute.models.flavor import Flavor, FlavorAccess

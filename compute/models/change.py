@@ -9,7 +9,7 @@ from django.utils import timezone
 class Change(models.Model):
     """Something that pages may show has changed. ``project_id`` empty: only administrators see it."""
 
-    kind = models.CharField(max_length=16)          # "server", "image", "host", "network", …
+    kind = models.CharField(max_length=16)  # "server", "image", "host", "network", …
     object_id = models.CharField(max_length=64)
     project_id = models.CharField(max_length=64, blank=True, default="")
     at = models.DateTimeField(default=timezone.now, db_index=True)

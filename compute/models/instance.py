@@ -36,13 +36,17 @@ class Instance(models.Model):
     description = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001  (null on the wire)
     hostname = models.CharField(max_length=255)
     project = models.ForeignKey("identity.Project", on_delete=models.PROTECT, related_name="instances")
-    user = models.ForeignKey("identity.User", on_delete=models.SET_NULL, null=True, db_constraint=False, related_name="+")
+    user = models.ForeignKey(
+        "identity.User", on_delete=models.SET_NULL, null=True, db_constraint=False, related_name="+"
+    )
 
     flavor = models.JSONField(help_text="A copy of the flavor as it was (Flavor.snapshot).")
     vcpus = models.PositiveIntegerField()
     memory_mb = models.PositiveIntegerField()
     disk_gb = models.PositiveIntegerField(help_text="Root, ephemeral and swap together, as claimed.")
-    image = models.ForeignKey("compute.Image", on_delete=models.SET_NULL, null=True, blank=True, related_name="instances")
+    image = models.ForeignKey(
+        "compute.Image", on_delete=models.SET_NULL, null=True, blank=True, related_name="instances"
+    )
     image_name = models.CharField(max_length=255, blank=True, default="")
     key_name = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
     key_public = models.TextField(blank=True, default="")
@@ -58,7 +62,9 @@ class Instance(models.Model):
         max_length=8, default="MANUAL", choices=[("AUTO", "AUTO"), ("MANUAL", "MANUAL")], help_text="As the user said."
     )
     scheduler_hints = models.JSONField(default=dict, blank=True)
-    asked_host = models.CharField(max_length=255, blank=True, default="", help_text="The one host asked for; empty: any.")
+    asked_host = models.CharField(
+        max_length=255, blank=True, default="", help_text="The one host asked for; empty: any."
+    )
 
     vm_state = models.CharField(max_length=24, choices=VmState.choices, default=VmState.BUILDING)
     task_state = models.CharField(max_length=32, choices=TaskState.choices, null=True, blank=True)  # noqa: DJ001

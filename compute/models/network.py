@@ -121,13 +121,19 @@ class Port(models.Model):
     description = models.CharField(max_length=255, blank=True, default="")
     project = models.ForeignKey("identity.Project", on_delete=models.PROTECT, related_name="+")
     network = models.ForeignKey(Network, on_delete=models.PROTECT, related_name="ports")
-    instance = models.ForeignKey("compute.Instance", on_delete=models.CASCADE, null=True, blank=True, related_name="ports")
+    instance = models.ForeignKey(
+        "compute.Instance", on_delete=models.CASCADE, null=True, blank=True, related_name="ports"
+    )
     position = models.PositiveSmallIntegerField(default=0)
     mac = models.CharField(max_length=17, unique=True)
-    status = models.CharField(max_length=8, default="DOWN", choices=[("ACTIVE", "ACTIVE"), ("DOWN", "DOWN"), ("BUILD", "BUILD")])
+    status = models.CharField(
+        max_length=8, default="DOWN", choices=[("ACTIVE", "ACTIVE"), ("DOWN", "DOWN"), ("BUILD", "BUILD")]
+    )
     admin_state_up = models.BooleanField(default=True)
     preserve = models.BooleanField(default=False, help_text="Made by the user, so it outlives the instance.")
-    security_groups: models.ManyToManyField[SecurityGroup, Any] = models.ManyToManyField(SecurityGroup, related_name="ports", blank=True)
+    security_groups: models.ManyToManyField[SecurityGroup, Any] = models.ManyToManyField(
+        SecurityGroup, related_name="ports", blank=True
+    )
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now)
 

@@ -34,7 +34,9 @@ class QuotaLimit(models.Model):
 class QuotaUsage(models.Model):
     """What a project's instances take; changed by conditional updates alone, as hosts' claims are."""
 
-    project = models.OneToOneField("identity.Project", on_delete=models.CASCADE, primary_key=True, related_name="quota_usage")
+    project = models.OneToOneField(
+        "identity.Project", on_delete=models.CASCADE, primary_key=True, related_name="quota_usage"
+    )
     instances = models.PositiveIntegerField(default=0)
     cores = models.PositiveIntegerField(default=0)
     memory_mb = models.PositiveBigIntegerField(default=0)

@@ -116,7 +116,12 @@ class Boot(Operation):
 
     def outcome(self) -> dict[str, Any]:
         """Running, from now on."""
-        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING, "launched_at": timezone.now(), "progress": 100}
+        return {
+            "vm_state": VmState.ACTIVE,
+            "power_state": PowerState.RUNNING,
+            "launched_at": timezone.now(),
+            "progress": 100,
+        }
 
     def completed(self) -> None:
         """The ports are in use."""

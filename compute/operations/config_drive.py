@@ -60,7 +60,13 @@ def network_data(instance: Instance) -> dict[str, Any]:
     for index, port in enumerate(ports_of(instance)):
         link = f"tap{str(port.id)[:11]}"
         links.append(
-            {"id": link, "type": "phy", "ethernet_mac_address": port.mac, "mtu": port.network.mtu, "vif_id": str(port.id)}
+            {
+                "id": link,
+                "type": "phy",
+                "ethernet_mac_address": port.mac,
+                "mtu": port.network.mtu,
+                "vif_id": str(port.id),
+            }
         )
         for address in port.addresses.all():
             subnet = address.subnet

@@ -99,7 +99,10 @@ def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
     with transaction.atomic():
         count = _take_quota(actor.project_id, wanted, checked.flavor)
         reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
-        return [_create_one(actor, wanted, checked, index, count, reservation) for index in range(count)]
+        return [
+            _create_one(actor, wanted, checked, index=index, count=count, reservation=reservation)
+            for index in range(count)
+        ]
 
 
 def _take_quota(project_id: str, wanted: BootRequest, flavor: Flavor) -> int:
@@ -214,7 +217,7 @@ def hostname_from(name: str) -> str:
 
 
 def _create_one(
-    actor: Actor, wanted: BootRequest, checked: _Checked, index: int, count: int, reservation: str
+    actor: Actor, wanted: BootRequest, checked: _Checked, *, index: int, count: int, reservation: str
 ) -> Instance:
     flavor = checked.flavor
     name = f"{wanted.name}-{index + 1}" if count > 1 and wanted.named_by_count else wanted.name
@@ -255,20 +258,20 @@ def _create_one(
 
 
 def _plug(instance: Instance, checked: _Checked) -> None:
-    for position, (network, port, address) in enumerate(checked.networks):
-        if port is None:
-            port = addresses.create_port(
-                network, project_id=instance.project_id, instance=instance, position=position
-            )
-            if address:
-                addresses.allocate(port, address)
-            port.security_groups.set(checked.groups)
-        else:
-            taken = Port.objects.filter(pk=port.pk, instance=None).update(
-                instance=instance, position=position, preserve=True
-            )
-            if not taken:
-                raise Invalid(f"Port {port.id} is still in use.")
+    for position, (network, existing, address) in enumerate(checked.networks):
+        if existing is not None:
+            _plug_existing(instance, existing, position)
+            continue
+        port = addresses.create_port(network, project_id=instance.project_id, instance=instance, position=position)
+        if address:
+            addresses.allocate(port, address)
+        port.security_groups.set(checked.groups)
+
+
+def _plug_existing(instance: Instance, port: Port, position: int) -> None:
+    free = Port.objects.filter(pk=port.pk, instance=None)
+    if not free.update(instance=instance, position=position, preserve=True):
+        raise Invalid(f"Port {port.id} is still in use.")
 
 
 def _remembered(wanted: BootRequest) -> dict[str, Any]:

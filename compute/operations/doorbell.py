@@ -30,9 +30,7 @@ def ring(action_id: int, lane: str, limit: timedelta) -> None:
 
     def tell() -> None:
         try:
-            async_task(
-                "compute.tasks.perform", action_id, lane, cluster=lane, timeout=int(limit.total_seconds()) + 60
-            )
+            async_task("compute.tasks.perform", action_id, lane, cluster=lane, timeout=int(limit.total_seconds()) + 60)
         except Exception:
             log.exception("the queue does not answer; the janitor will ring for action %s", action_id)
 
@@ -56,9 +54,7 @@ def ring_next(instance_id: object) -> None:
 def sweep() -> int:
     """The janitor: ring for every open action that no live worker holds. Returns how many."""
     now = timezone.now()
-    waiting = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(
-        lease_until__gt=now
-    )
+    waiting = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(lease_until__gt=now)
     rung = 0
     for action in waiting.order_by("id")[:500]:
         Action.objects.filter(pk=action.pk).update(updated_at=now)

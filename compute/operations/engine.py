@@ -50,18 +50,18 @@ class Step:
 class Operation:
     """One verb that a user can say to an instance. Subclasses state the facts and have the steps."""
 
-    name: ClassVar[str]                              # Nova's name in the action log
-    wire: ClassVar[str | None] = None                # the key in POST /servers/{id}/action
-    label: ClassVar[str]                             # on a button
+    name: ClassVar[str]  # Nova's name in the action log
+    wire: ClassVar[str | None] = None  # the key in POST /servers/{id}/action
+    label: ClassVar[str]  # on a button
     policy: ClassVar[str]
     lane: ClassVar[str] = "compute"
     allowed: ClassVar[frozenset[VmState]]
     allowed_tasks: ClassVar[frozenset[TaskState | None]] = frozenset({None})
-    during: ClassVar[TaskState]                      # the task state from the request on
+    during: ClassVar[TaskState]  # the task state from the request on
     leads_to: ClassVar[VmState]
-    on_failure: ClassVar[VmState | None] = None      # None: the instance stays what it was
+    on_failure: ClassVar[VmState | None] = None  # None: the instance stays what it was
     while_locked: ClassVar[bool] = False
-    preempts: ClassVar[bool] = False                 # cancels whatever is under way
+    preempts: ClassVar[bool] = False  # cancels whatever is under way
     in_menu: ClassVar[bool] = True
     limit: ClassVar[timedelta] = timedelta(minutes=5)
     steps: ClassVar[tuple[Step, ...]] = ()
@@ -181,7 +181,8 @@ def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:
     return [
         operation
         for operation in OPERATIONS.values()
-        if operation.in_menu and allows(actor, operation.policy, instance.project_id)
+        if operation.in_menu
+        and allows(actor, operation.policy, instance.project_id)
         and not operation.refusal(instance, actor)
     ]
 

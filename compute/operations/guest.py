@@ -33,7 +33,9 @@ def guest_of(instance: Instance) -> Guest:
 def ports_of(instance: Instance) -> list[Port]:
     """The instance's ports in the order of its cards, with networks and addresses at hand."""
     return list(
-        instance.ports.select_related("network").prefetch_related("addresses__subnet", "network__subnets").order_by("position", "created_at")
+        instance.ports.select_related("network")
+        .prefetch_related("addresses__subnet", "network__subnets")
+        .order_by("position", "created_at")
     )
 
 

@@ -45,9 +45,7 @@ class Lease:
 
     def held(self) -> bool:
         """Whether it still is ours and the operation still wanted."""
-        return Action.objects.filter(
-            pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING
-        ).exists()
+        return Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING).exists()
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""
@@ -89,7 +87,9 @@ def _new_owner() -> str:
 def take(action_id: int) -> Lease | None:
     """The lease of an open action, or None: it is ended, or a live worker is at its instance."""
     now = timezone.now()
-    instance_id = Action.objects.filter(pk=action_id, state__in=OPEN_STATES).values_list("instance_id", flat=True).first()
+    instance_id = (
+        Action.objects.filter(pk=action_id, state__in=OPEN_STATES).values_list("instance_id", flat=True).first()
+    )
     if instance_id is None:
         return None
     Action.objects.filter(Q(instance_id=instance_id), ~Q(lease_owner=""), lease_until__lt=now).update(lease_owner="")
@@ -104,5 +104,5 @@ def take(action_id: int) -> Lease | None:
                 updated_at=now,
             )
     except IntegrityError:
-        return None                       # another action of the instance is being worked on
+        return None  # another action of the instance is being worked on
     return Lease(action_id, owner) if taken else None

@@ -39,7 +39,11 @@ class Start(Operation):
 
     def outcome(self) -> dict[str, Any]:
         """Running."""
-        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING, "launched_at": self.instance.launched_at or timezone.now()}
+        return {
+            "vm_state": VmState.ACTIVE,
+            "power_state": PowerState.RUNNING,
+            "launched_at": self.instance.launched_at or timezone.now(),
+        }
 
 
 class Stop(Operation):
@@ -57,7 +61,7 @@ class Stop(Operation):
     def power_off(self) -> None:
         """Press the button, wait, cut."""
         self.hypervisor.stop(self.instance.id, settings.SHUTDOWN_GRACE_SECONDS, self.still_wanted)
-        self.lease.renew()                # raises if the wait ended because nobody wants it any more
+        self.lease.renew()  # raises if the wait ended because nobody wants it any more
 
     steps = (Step("power_off", power_off),)
 

@@ -162,9 +162,7 @@ def _end(event: Event, result: str, message: str, details: str = "", operation: 
 def _finish(operation: Operation, state: ActionState, message: str, fields: dict[str, Any]) -> None:
     """End the action and write the instance's final states, together or not at all."""
     now = timezone.now()
-    mine = Action.objects.filter(
-        pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING
-    )
+    mine = Action.objects.filter(pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING)
     if not mine.update(state=state, message=message, finished_at=now, updated_at=now):
         raise Lost("cancelled at the last moment")
     operation.set_instance(task_state=None, **fields)
@@ -209,5 +207,3 @@ def _wait_for_host(operation: Operation, error: Exception) -> None:
     Action.objects.filter(pk=operation.action.pk).update(message=str(error), updated_at=timezone.now())
     announce("server", operation.instance.pk, operation.instance.project_id)
     log.warning("%s of %s waits for its host: %s", operation.name, operation.instance.pk, error)
-
-

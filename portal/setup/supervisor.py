@@ -7,6 +7,7 @@ its own, so that Ctrl-C reaches the supervisor alone, and each ends when the sup
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
@@ -49,7 +50,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
         gc.collect()
-        gc.freeze()                      # what is imported now stays shared between the children
+        gc.freeze()  # what is imported now stays shared between the children
         for child in self.children:
             self._start(child)
         announcer = Child("ready", ready)
@@ -111,18 +112,14 @@ class Supervisor:
             time.sleep(0.05)
         for child in alive:
             log.warning("%s does not end; killing it", child.name)
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             _reaped(child.pid, wait=True)
 
 
 def _send(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def _reaped(pid: int, wait: bool = False) -> bool:

@@ -15,7 +15,10 @@ class RamFilter:
     def why(self, host: HostView, request: Request) -> str:
         """The numbers."""
         free = max(0, host.memory_capacity_mb - host.memory_used_mb)
-        return f"wants {request.memory_mb} MB, {free:.0f} of {host.memory_capacity_mb:.0f} MB free at ratio {host.memory_ratio:g}"
+        return (
+            f"wants {request.memory_mb} MB, {free:.0f} of {host.memory_capacity_mb:.0f} MB free "
+            f"at ratio {host.memory_ratio:g}"
+        )
 
 
 class DiskFilter:
@@ -28,7 +31,10 @@ class DiskFilter:
     def why(self, host: HostView, request: Request) -> str:
         """The numbers."""
         free = max(0, host.disk_capacity_gb - host.disk_used_gb)
-        return f"wants {request.disk_gb} GB of disk, {free:.0f} of {host.disk_capacity_gb:.0f} GB free at ratio {host.disk_ratio:g}"
+        return (
+            f"wants {request.disk_gb} GB of disk, {free:.0f} of {host.disk_capacity_gb:.0f} GB free "
+            f"at ratio {host.disk_ratio:g}"
+        )
 
 
 class CoreFilter:

@@ -9,7 +9,7 @@ from scheduler.hoststate import HostView, Request
 
 
 class Weigher(Protocol):
-    """Gives each host a raw weight; the sum of ``multiplier`` × the normalised weights decides."""
+    """Gives each host a raw weight; the sum of ``multiplier`` times the normalised weights decides."""
 
     multiplier: float
 

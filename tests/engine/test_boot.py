@@ -90,7 +90,9 @@ def test_a_second_request_at_once_is_refused(cloud, alice, drain):
 
 
 def test_the_quota_is_taken_whole_or_not_at_all(cloud, alice):
-    with pytest.raises(errors.QuotaExceeded, match="Quota exceeded for instances: Requested 11, but already used 0 of 10"):
+    with pytest.raises(
+        errors.QuotaExceeded, match="Quota exceeded for instances: Requested 11, but already used 0 of 10"
+    ):
         boot(alice, cloud, min_count=11, max_count=11)
     assert not Instance.objects.exists()
     assert quota.usage(cloud.demo.id)["instances"] == 0

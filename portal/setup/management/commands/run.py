@@ -118,7 +118,7 @@ def _wait_for_web() -> None:
     deadline = time.monotonic() + WEB_WAIT_SECONDS
     url = f"http://{settings.BIND}/healthz"
     while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310  (our own address)
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):
             return
         time.sleep(0.1)
     sys.stderr.write(f"The web process does not answer at {url}; its log above says why.\n")
