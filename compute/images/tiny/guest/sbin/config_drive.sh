@@ -48,5 +48,6 @@ value_of uuid | tr -cd 'A-Za-z0-9-' > instance
 [ -s instance ] || echo none > instance
 
 awk -F '\t' '$1 ~ /^public_keys\// { gsub(/\\n/, "\n", $2); print $2 }' meta > /root/.ssh/authorized_keys
+chmod 755 /
 chmod 700 /root /root/.ssh
 chmod 600 /root/.ssh/authorized_keys

@@ -18,6 +18,7 @@ for network in $networks; do
     gateway=$(fact "$network/routes/0/gateway")
     ifconfig "$1" "${address%/*}" netmask "${netmask:-255.255.255.0}"
     [ -n "$gateway" ] && ip route replace default via "$gateway" dev "$1"
+    awk -F '\t' '$1 ~ /services\/[0-9]+\/address$/ { print "nameserver " $2 }' "$facts" > /etc/resolv.conf
     announce_address "$1" "$address"
     exit
 done

@@ -24,6 +24,6 @@ done
 touch "$marker"
 sync
 chmod 700 "$data"
-announce 'user data: running'
+say 'user data: running'
 "$data" </dev/null 2>&1 | tee /var/log/user-data.log /dev/tty1 > /dev/ttyS0
 announce 'user data: done'
