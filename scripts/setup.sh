@@ -9,7 +9,7 @@ export DEBIAN_FRONTEND=noninteractive
 PACKAGES=(
     libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base iptables ebtables iproute2  # the host
     libvirt-dev pkg-config gcc python3-dev python3-venv                                                       # libvirt-python
-    syslinux mtools dosfstools cpio kmod dpkg xz-utils                                                        # the tiny guest
+    dosfstools e2fsprogs mtools syslinux syslinux-common zstd                                                  # the tiny guest
 )
 DEV_PACKAGES=(chromium openssh-client genisoimage libxml2-utils postgresql redis-server procps)
 [ "${1:-}" = --dev ] && PACKAGES+=("${DEV_PACKAGES[@]}")

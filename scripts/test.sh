@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The whole test suite: on SQLite, then on PostgreSQL with Redis. Arguments go to pytest.
+#   scripts/test.sh tests/engine -k boot
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if [ ! -x .venv-client/bin/openstack ] || ! cmp -s requirements-client.txt .venv-client/installed; then
+    printf 'Installing the openstack command into an environment of its own ...\n'
+    "${PYTHON:-python3}" -m venv .venv-client
+    .venv-client/bin/pip install --disable-pip-version-check -q -r requirements-client.txt
+    cp requirements-client.txt .venv-client/installed
+fi
+printf '%s\n' "--- SQLite"
+.venv/bin/python -m pytest "$@"
+printf '%s\n' "--- PostgreSQL and Redis"
+scripts/with-servers.sh .venv/bin/python -m pytest -m "not driver" "$@"
