@@ -219,12 +219,12 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 4 << 20
 REST_FRAMEWORK: dict[str, Any] = {
     "DEFAULT_AUTHENTICATION_CLASSES": ["portal.api.authentication.TokenAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["portal.api.authentication.HasToken"],
-    "DEFAULT_PARSER_CLASSES": ["portal.api.wire.JSONParser"],
-    "DEFAULT_RENDERER_CLASSES": ["portal.api.wire.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["portal.api.codec.JSONParser"],
+    "DEFAULT_RENDERER_CLASSES": ["portal.api.codec.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "portal.api.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "portal.api.wire.OnlyJSON",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "portal.api.codec.OnlyJSON",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Nacelle",
