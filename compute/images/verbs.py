@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
@@ -136,11 +137,17 @@ def update_image(*, actor: Actor, image: Image, changes: dict[str, Any]) -> Imag
 
     Raises Forbidden, Invalid, NotAllowed (formats are fixed once there is data) and NotFound.
     """
+    return edit_image(actor=actor, image=image, edit=lambda now: changes)
+
+
+def edit_image(*, actor: Actor, image: Image, edit: Callable[[Image], dict[str, Any]]) -> Image:
+    """As ``update_image``, with changes that ``edit`` makes of the image as it is now, nobody else in between."""
     enforce(actor, "image:modify", image.project_id)
     with transaction.atomic():
         now = Image.objects.select_for_update().filter(pk=image.pk).first()
         if now is None:
             raise NotFound(f"No image found with ID {image.pk}")
+        changes = edit(now)
         for name, value in changes.items():
             _check_change(actor, now, name, value)
             setattr(now, name, sorted(set(value)) if name == "tags" else value)
@@ -162,15 +169,18 @@ def _check_change(actor: Actor, image: Image, name: str, value: Any) -> None:
 
 def add_tag(*, actor: Actor, image: Image, tag: str) -> Image:
     """Tag an image; once is enough."""
-    return update_image(actor=actor, image=image, changes={"tags": [*image.tags, tag]})
+    return edit_image(actor=actor, image=image, edit=lambda now: {"tags": [*now.tags, tag]})
 
 
 def remove_tag(*, actor: Actor, image: Image, tag: str) -> Image:
     """Take a tag off. Raises NotFound when it is not there."""
-    enforce(actor, "image:modify", image.project_id)
-    if tag not in image.tags:
-        raise NotFound(f"Image {image.id} does not have the tag {tag[:64]}.")
-    return update_image(actor=actor, image=image, changes={"tags": [one for one in image.tags if one != tag]})
+
+    def without(now: Image) -> dict[str, Any]:
+        if tag not in now.tags:
+            raise NotFound(f"Image {now.id} does not have the tag {tag[:64]}.")
+        return {"tags": [one for one in now.tags if one != tag]}
+
+    return edit_image(actor=actor, image=image, edit=without)
 
 
 def deactivate(*, actor: Actor, image: Image) -> None:
