@@ -174,12 +174,13 @@ class FakeGuests(FakeHost):
 
 
 class FakeConsoles(FakeGuests):
-    """The screens and serial ports of guests. Nothing listens on a screen's port."""
+    """The screens and serial ports of guests. Nothing listens on a screen's port, unless the URI's ``vnc``
+    (the port of the first guest) names one where something does."""
 
     @question
     def vnc(self, uuid: UUID) -> VncEndpoint:
         """See the interface."""
-        return VncEndpoint("127.0.0.1", FIRST_PORT + self._running(uuid))
+        return VncEndpoint("127.0.0.1", self._size("vnc", FIRST_PORT) + self._running(uuid))
 
     @question
     def serial(self, uuid: UUID) -> FakeSerial:
