@@ -76,9 +76,10 @@ class Body(serializers.Serializer[Any]):
     def to_internal_value(self, data: Any) -> Any:
         """Refuse unknown keys."""
         if not isinstance(data, dict):
-            raise serializers.ValidationError("It must be an object.")
+            raise serializers.ValidationError({"non_field_errors": ["The body must be an object."]})
         if unknown := sorted(str(key) for key in set(data) - set(self.fields)):
-            raise serializers.ValidationError(f"Additional properties are not allowed ({', '.join(unknown)}).")
+            sentence = f"Additional properties are not allowed ({', '.join(unknown)})."
+            raise serializers.ValidationError({"non_field_errors": [sentence]})
         return super().to_internal_value(data)
 
     @classmethod
