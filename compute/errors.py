@@ -11,7 +11,11 @@ class ComputeError(Exception):
 
 
 class Invalid(ComputeError):
-    """The request makes no sense as it stands (HTTP 400)."""
+    """The request makes no sense as it stands (HTTP 400). ``about`` names the input that is wrong, for forms."""
+
+    def __init__(self, message: str = "", about: str = "") -> None:
+        self.about = about
+        super().__init__(message)
 
 
 class NotFound(ComputeError):

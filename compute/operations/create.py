@@ -120,20 +120,20 @@ def _take_quota(project_id: str, wanted: BootRequest, flavor: Flavor) -> int:
 def _check(actor: Actor, wanted: BootRequest) -> _Checked:
     flavor = Flavor.objects.visible_to(actor).filter(pk=wanted.flavor_id, disabled=False).first()
     if flavor is None:
-        raise Invalid(f"Flavor {wanted.flavor_id} could not be found.")
+        raise Invalid(f"Flavor {wanted.flavor_id} could not be found.", about="flavor")
     image = _image(actor, wanted.image_id, flavor)
     key_public = ""
     if wanted.key_name is not None:
         key = KeyPair.objects.filter(user_id=actor.user_id, name=wanted.key_name).first()
         if key is None:
-            raise Invalid("Invalid key_name provided.")
+            raise Invalid("Invalid key_name provided.", about="key_pair")
         key_public = key.public_key
     if wanted.zone and not Host.objects.filter(zone=wanted.zone).exists():
-        raise Invalid("The requested availability zone is not available")
+        raise Invalid("The requested availability zone is not available", about="zone")
     if wanted.host and not Host.objects.filter(name=wanted.host).exists():
         raise Invalid(f"Compute host {wanted.host} could not be found.")
     if wanted.max_count < wanted.min_count:
-        raise Invalid("min_count must be <= max_count")
+        raise Invalid("min_count must be <= max_count", about="count")
     return _Checked(flavor, image, _networks(actor, wanted), key_public, _groups(actor, wanted.security_groups))
 
 
@@ -143,17 +143,18 @@ def _image(actor: Actor, image_id: str, flavor: Flavor) -> Image:
     except ValueError:
         image = None
     if image is None or image.status in (ImageStatus.DELETED, ImageStatus.PENDING_DELETE):
-        raise Invalid(f"Can not find requested image {image_id}.")
+        raise Invalid(f"Can not find requested image {image_id}.", about="image")
     if image.status != ImageStatus.ACTIVE:
-        raise Invalid(f"Image {image.id} is not active.")
+        raise Invalid(f"Image {image.id} is not active.", about="image")
     if flavor.memory_mb < image.min_memory_mb:
-        raise Invalid("Flavor's memory is too small for requested image.")
+        raise Invalid("Flavor's memory is too small for requested image.", about="flavor")
     if flavor.disk_gb:
         needed = max(image.virtual_size or image.size or 0, image.min_disk_gb * GIB)
         if flavor.disk_gb * GIB < needed:
             raise Invalid(
                 f"Flavor's disk is too small for requested image. Flavor disk is {flavor.disk_gb * GIB} bytes, "
-                f"image needs {needed} bytes. Choose a larger flavor."
+                f"image needs {needed} bytes. Choose a larger flavor.",
+                about="flavor",
             )
     return image
 
@@ -168,9 +169,11 @@ def _only_network(actor: Actor) -> Network:
     visible = list(Network.objects.visible_to(actor).filter(external=False).exclude(subnets=None)[:2])
     own = [network for network in visible if network.project_id == actor.project_id] or visible
     if len(own) > 1:
-        raise Invalid("Multiple possible networks found, use a Network ID to be more specific.")
+        raise Invalid("Multiple possible networks found, use a Network ID to be more specific.", about="network")
     if not own:
-        raise Invalid("There is no network that this project can use; ask an administrator to share one.")
+        raise Invalid(
+            "There is no network that this project can use; ask an administrator to share one.", about="network"
+        )
     return own[0]
 
 
@@ -178,17 +181,17 @@ def _network(actor: Actor, one: NetworkRequest) -> tuple[Network, Port | None, s
     if one.port_id is not None:
         port = Port.objects.filter(pk=one.port_id, project_id=actor.project_id).select_related("network").first()
         if port is None:
-            raise Invalid(f"Port {one.port_id} could not be found.")
+            raise Invalid(f"Port {one.port_id} could not be found.", about="network")
         if port.instance_id is not None:
-            raise Invalid(f"Port {one.port_id} is still in use.")
+            raise Invalid(f"Port {one.port_id} is still in use.", about="network")
         return port.network, port, None
     network = Network.objects.visible_to(actor).filter(pk=one.network_id).first()
     if network is None:
-        raise Invalid(f"Network {one.network_id} could not be found.")
+        raise Invalid(f"Network {one.network_id} could not be found.", about="network")
     if not network.subnets.exists():
-        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.")
+        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", about="network")
     if one.address and not any(addresses.fits(subnet, one.address) for subnet in network.subnets.all()):
-        raise Invalid(f"Fixed IP address {one.address} does not belong to network {network.id}.")
+        raise Invalid(f"Fixed IP address {one.address} does not belong to network {network.id}.", about="network")
     return network, None, one.address
 
 
@@ -203,7 +206,7 @@ def _groups(actor: Actor, names: tuple[str, ...]) -> list[SecurityGroup]:
         own = SecurityGroup.objects.filter(project_id=actor.project_id)
         matches = [group for group in own if name in (group.name, str(group.id))]
         if not matches:
-            raise Invalid(f"Security group {name} not found.")
+            raise Invalid(f"Security group {name} not found.", about="security_groups")
         if len(matches) > 1:
             raise Invalid(f"Multiple security groups found matching '{name}'. Use an ID to be more specific.")
         found.append(matches[0])
