@@ -230,7 +230,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "Nacelle",
     "DESCRIPTION": "Nacelle's own additions to the OpenStack APIs.",
     "VERSION": "1",
-    "SCHEMA_PATH_PREFIX": "/nacelle/v1",
+    "SERVERS": [{"url": "/nacelle/v1"}],
+    "SERVE_PERMISSIONS": ["portal.api.authentication.HasToken"],
+    "SERVE_INCLUDE_SCHEMA": False,
 }
 
 LOGGING_CONFIG = "portal.logs.configure"
