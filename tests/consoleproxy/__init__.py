@@ -1,0 +1,1 @@
+"""Consoles: tokens, the VNC proxy, the serial bridge, the log."""
