@@ -13,15 +13,19 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.sessions.models import Session
 from django.db import close_old_connections, connection
 from django.utils import timezone
+from django_q.models import Task
 
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.registration import mark_down, refresh
 from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError
+from compute.images.sweep import sweep
 from compute.models import Change, Host, HostSample, HostState, Instance, announce
 from compute.operations import doorbell
 from compute.operations.observe import observe, observe_all
+from portal.identity.models import RevokedToken
 from portal.requestid import new_request_id, working_on
 
 log = logging.getLogger(__name__)
@@ -31,6 +35,7 @@ RECONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.2  # a stop that a start follows at once (a reboot) is no news
 DELETED_FOR = timedelta(seconds=60)
 CHANGES_KEPT = timedelta(hours=1)
+MESSAGES_KEPT = timedelta(days=7)
 PRUNE_SECONDS = 300.0
 
 
@@ -176,7 +181,11 @@ class Watcher:
         """One turn."""
         hosts = {host.pk: host for host in Host.objects.all()}
         for pk, host in hosts.items():
-            if pk not in self.watches:
+            watch = self.watches.get(pk)
+            if watch is not None and watch.host.uri != host.uri:
+                watch.stopping.set()
+                watch = None
+            if watch is None or not watch.is_alive():
                 self.watches[pk] = HostWatch(host)
                 self.watches[pk].start()
         for pk in [pk for pk in self.watches if pk not in hosts]:
@@ -185,6 +194,7 @@ class Watcher:
         doorbell.sweep()
         if time.monotonic() >= self._next_prune:
             prune()
+            sweep()
             self._next_prune = time.monotonic() + PRUNE_SECONDS
 
     def _notice_hanging(self) -> None:
@@ -195,10 +205,10 @@ class Watcher:
 
 
 def prune() -> None:
-    """Forget samples, changes and console tokens that are older than they are kept."""
-    from portal.identity.models import RevokedToken
-
+    """Forget what is older than it is kept: samples, changes, revoked tokens, sessions, failed messages."""
     now = timezone.now()
     HostSample.objects.filter(at__lt=now - timedelta(hours=settings.HOST_SAMPLE_KEEP_HOURS)).delete()
     Change.objects.filter(at__lt=now - CHANGES_KEPT).delete()
     RevokedToken.objects.filter(expires_at__lt=now).delete()
+    Session.objects.filter(expire_date__lt=now).delete()
+    Task.objects.filter(stopped__lt=now - MESSAGES_KEPT).delete()

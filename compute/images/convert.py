@@ -38,7 +38,7 @@ def to_raw(source: Path, target: Path, size: int) -> None:
             os.replace(temporary, target)
         finally:
             Path(temporary).unlink(missing_ok=True)
-        if not source.exists():           # the image was deleted meanwhile
+        if not source.exists():  # the image was deleted meanwhile
             target.unlink(missing_ok=True)
             raise FileNotFoundError(source)
 

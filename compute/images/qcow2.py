@@ -7,7 +7,7 @@ import struct
 from compute.errors import Invalid
 
 SECTOR = 512
-MAX_L1_BYTES = 32 << 20               # QEMU's own limit
+MAX_L1_BYTES = 32 << 20  # QEMU's own limit
 DIRTY, CORRUPT, DATA_FILE, COMPRESSION, EXTENDED_L2 = (1 << bit for bit in range(5))
 ACCEPTED_FEATURES = DIRTY | COMPRESSION | EXTENDED_L2
 EXTENSION_END = 0
@@ -16,7 +16,7 @@ EXTENSION_BACKING_FORMAT = 0xE2792ACA
 # magic, version, backing offset, backing length, cluster bits, size, encryption, L1 entries, L1 offset,
 # refcount table's offset and clusters, snapshots, snapshots' offset
 _V2 = struct.Struct(">4sIQIIQIIQQIIQ")
-_V3 = struct.Struct(">QQQII")         # incompatible, compatible, autoclear, refcount order, header length
+_V3 = struct.Struct(">QQQII")  # incompatible, compatible, autoclear, refcount order, header length
 
 
 def virtual_size(head: bytes) -> int:

@@ -56,28 +56,41 @@ def raw_path_of(image_id: UUID) -> Path:
     return path_of(image_id).with_suffix(".raw")
 
 
-def save(image_id: UUID, stream: Readable, disk_format: str | None) -> Stored:
-    """Keep a stream as an image's bytes, if it is what ``disk_format`` says.
+@dataclass(frozen=True)
+class Received:
+    """Bytes that were received and checked, and are not an image's yet."""
+
+    image_id: UUID
+    part: Path
+    stored: Stored
+
+    def keep(self) -> None:
+        """Make them the image's, at once and for good."""
+        with _faults("store the image"):
+            os.replace(self.part, path_of(self.image_id))
+            _sync_folder(self.part.parent)
+
+
+@contextmanager
+def receive(image_id: UUID, stream: Readable, disk_format: str | None) -> Iterator[Received]:
+    """Take a stream in, if it is what ``disk_format`` says. What is not kept in the block is gone after it.
 
     Raises TooLarge, Invalid (the content is not what was declared, or not safe) and ComputeError (the
-    disk is full, say); nothing is kept then.
+    disk is full, say).
     """
+    path = path_of(image_id)
     with _faults("store the image"):
-        path = path_of(image_id)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(descriptor, "w+b") as file:
-                stored = _receive(stream, file, disk_format)
-            os.replace(name, path)
-            _sync_folder(path.parent)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    return stored
+    try:
+        with _faults("store the image"), os.fdopen(descriptor, "w+b") as file:
+            stored = _take_in(stream, file, disk_format)
+        yield Received(image_id, Path(name), stored)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
-def _receive(stream: Readable, file: BinaryIO, disk_format: str | None) -> Stored:
+def _take_in(stream: Readable, file: BinaryIO, disk_format: str | None) -> Stored:
     md5, sha = hashlib.md5(usedforsecurity=False), hashlib.new(HASH_ALGORITHM)
     size = 0
     while chunk := stream.read(CHUNK_BYTES):
@@ -100,10 +113,15 @@ def _too_large(what: str = "data") -> str:
 
 
 def delete(image_id: UUID) -> None:
-    """Remove an image's bytes, whole or not. Nothing there is no error."""
+    """Remove an image's bytes. Nothing there is no error; what is being written, its writer removes."""
+    for path in (path_of(image_id), raw_path_of(image_id)):
+        path.unlink(missing_ok=True)
+
+
+def is_being_written(image_id: UUID) -> bool:
+    """Whether bytes of the image are on their way into the store."""
     path = path_of(image_id)
-    for one in [path, raw_path_of(image_id), *path.parent.glob(f"{path.name}.*.part")]:
-        one.unlink(missing_ok=True)
+    return any(path.parent.glob(f"{path.name}.*.part"))
 
 
 def open_bytes(image: Image) -> Iterator[bytes]:

@@ -95,14 +95,17 @@ def upload(*, actor: Actor, image: Image, stream: store.Readable) -> Image:
         raise Invalid("disk_format and container_format must be set before data is uploaded.")
     _turn(image, ImageStatus.QUEUED, ImageStatus.SAVING, "upload data to")
     try:
-        stored = store.save(image.id, stream, image.disk_format)
+        with store.receive(image.id, stream, image.disk_format) as received:
+            _activate(image, received)
     except BaseException as error:
-        _queue_again(image, str(error) if isinstance(error, ComputeError) else "The upload was broken off.")
+        queue_again(image, str(error) if isinstance(error, ComputeError) else "The upload was broken off.")
         raise
-    return _activate(image, stored)
+    image.refresh_from_db()
+    return image
 
 
-def _activate(image: Image, stored: store.Stored) -> Image:
+def _activate(image: Image, received: store.Received) -> None:
+    stored = received.stored
     with transaction.atomic():
         done = Image.objects.filter(pk=image.pk, status=ImageStatus.SAVING).update(
             status=ImageStatus.ACTIVE,
@@ -114,21 +117,20 @@ def _activate(image: Image, stored: store.Stored) -> Image:
             message="",
             updated_at=timezone.now(),
         )
-        if done:
-            _announce(image)
-    if not done:
-        store.delete(image.id)
-        raise NotFound(f"Image {image.id} was deleted while its data was uploaded.")
-    image.refresh_from_db()
-    return image
+        if not done:
+            raise NotFound(f"Image {image.id} was deleted while its data was uploaded.")
+        received.keep()
+        _announce(image)
 
 
-def _queue_again(image: Image, why: str) -> None:
+def queue_again(image: Image, why: str) -> None:
+    """An upload came to nothing: the image waits for data again, and says why."""
     with transaction.atomic():
         queued = Image.objects.filter(pk=image.pk, status=ImageStatus.SAVING).update(
             status=ImageStatus.QUEUED, message=why, updated_at=timezone.now()
         )
         if queued:
+            store.delete(image.id)
             _announce(image)
 
 

@@ -52,7 +52,7 @@ def _step(raw: Any, media_type: str) -> Step:
 
 def _name(path: Any) -> str:
     if not isinstance(path, str) or not path.startswith("/"):
-        raise ParseError(f"Pointer `{str(path)[:64]}` does not start with \"/\".")
+        raise ParseError(f'Pointer `{str(path)[:64]}` does not start with "/".')
     parts = [part.replace("~1", "/").replace("~0", "~") for part in path[1:].split("/")]
     if parts[0] == "locations":
         raise PermissionDenied("Attribute 'locations' is reserved.")

@@ -160,4 +160,3 @@ def _wanted(body: dict[str, Any]) -> verbs.ImageRequest:
     if "id" in base:
         base["id"] = UUID(base["id"])
     return verbs.ImageRequest(properties=properties, **base)
-
