@@ -1,0 +1,84 @@
+"""What the operations say of themselves is what ``request`` does, for every state, task, lock and person."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from compute.errors import Conflict
+from compute.models import Instance, TaskState, VmState
+from compute.operations import OPERATIONS
+from compute.operations.create import BootRequest, create
+from compute.operations.engine import Operation, offered, request
+from portal.identity.policy import Forbidden
+
+VERBS = [operation for operation in OPERATIONS.values() if operation.in_menu]
+TASKS = (None, TaskState.SPAWNING, TaskState.REBOOTING, TaskState.DELETING)
+
+
+@pytest.fixture
+def instance(cloud, alice) -> Instance:
+    return create(alice.actor, BootRequest(name="web", flavor_id="42", image_id=str(cloud.image.id)))[0]
+
+
+def put(instance: Instance, **states) -> Instance:
+    Instance.objects.filter(pk=instance.pk).update(**states)
+    instance.actions.all().delete()
+    return Instance.objects.get(pk=instance.pk)
+
+
+@pytest.mark.parametrize("operation", VERBS, ids=lambda one: one.name)
+def test_a_request_is_refused_exactly_when_the_declaration_says_so(operation, instance, alice):
+    states = [state for state in VmState if state != VmState.DELETED]
+    for vm_state, task_state, locked in itertools.product(states, TASKS, (False, True)):
+        now = put(instance, vm_state=vm_state, task_state=task_state, locked=locked)
+        why = operation.refusal(now, alice.actor)
+        if not why:
+            action = request(operation, now, alice.actor)
+            assert action.state == "queued"
+            assert Instance.objects.get(pk=now.pk).task_state == operation.during
+            continue
+        with pytest.raises(Conflict) as caught:
+            request(operation, now, alice.actor)
+        assert str(caught.value) == why
+        assert Instance.objects.get(pk=now.pk).task_state == task_state
+        assert not now.actions.exists()
+
+
+def test_the_sentences_are_novas(instance, alice):
+    now = put(instance, vm_state="stopped", task_state=None)
+    assert OPERATIONS["stop"].refusal(now) == f"Cannot 'stop' instance {now.id} while it is in vm_state stopped"
+    now = put(instance, vm_state="active", task_state="powering-off")
+    assert OPERATIONS["stop"].refusal(now) == f"Cannot 'stop' instance {now.id} while it is in task_state powering-off"
+    now = put(instance, vm_state="active", task_state=None, locked=True)
+    assert OPERATIONS["stop"].refusal(now, alice.actor) == f"Instance {now.id} is locked"
+
+
+@pytest.mark.parametrize("operation", VERBS, ids=lambda one: one.name)
+def test_who_may(operation, instance, alice, bob, charlie, root):
+    now = put(instance, vm_state=sorted(operation.allowed)[0], task_state=None)
+    for persona in (bob, charlie):
+        with pytest.raises(Forbidden):
+            request(operation, now, persona.actor)
+    assert not now.actions.exists()
+    for persona in (alice, root):
+        now = put(now, vm_state=sorted(operation.allowed)[0], task_state=None)
+        assert request(operation, now, persona.actor).user_name == persona.user.name
+
+
+def test_the_menu_offers_what_would_be_accepted(instance, alice, bob, charlie):
+    now = put(instance, vm_state="active", task_state=None)
+    assert [one.name for one in offered(now, alice.actor)] == ["stop", "reboot", "reboot_hard", "delete"]
+    assert offered(now, bob.actor) == []
+    assert offered(now, charlie.actor) == []
+
+
+def test_every_operation_is_listed_once():
+    def below(base: type[Operation]) -> set[type[Operation]]:
+        return {one for sub in base.__subclasses__() for one in {sub, *below(sub)}}
+
+    listed = list(OPERATIONS.values())
+    assert below(Operation) == set(listed)
+    assert len(set(listed)) == len(listed)
+    assert all(name == operation.name for name, operation in OPERATIONS.items())
