@@ -185,7 +185,8 @@ def _network(actor: Actor, one: NetworkRequest) -> tuple[Network, Port | None, s
         if port.instance_id is not None:
             raise Invalid(f"Port {one.port_id} is still in use.", about="network")
         return port.network, port, None
-    network = Network.objects.visible_to(actor).filter(pk=one.network_id).first()
+    visible = Network.objects.visible_to(actor)
+    network = visible.filter(pk=one.network_id).first() if one.network_id else None
     if network is None:
         raise Invalid(f"Network {one.network_id} could not be found.", about="network")
     if not network.subnets.exists():
@@ -222,6 +223,7 @@ def hostname_from(name: str) -> str:
 def _create_one(
     actor: Actor, wanted: BootRequest, checked: _Checked, *, index: int, count: int, reservation: str
 ) -> Instance:
+    assert actor.project_id is not None
     flavor = checked.flavor
     name = f"{wanted.name}-{index + 1}" if count > 1 and wanted.named_by_count else wanted.name
     instance = Instance(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
+from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
@@ -45,7 +46,7 @@ def ring_for(action: Action) -> None:
     ring(action.pk, action.progress.get("lane", operation.lane), operation.limit)
 
 
-def ring_next(instance_id: object) -> None:
+def ring_next(instance_id: UUID) -> None:
     """Ring for the oldest open action of an instance: one that waited for another to end."""
     if action := Action.objects.filter(instance_id=instance_id, state__in=OPEN_STATES).order_by("id").first():
         ring_for(action)
