@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import F, Q, Value
-from django.db.models.fields.json import KeyTextTransform
+from django.db.models.fields.json import KeyTransform
 from django.db.models.functions import Coalesce
 from django.http import QueryDict
 from rest_framework.exceptions import ParseError
@@ -82,7 +82,7 @@ def _filter(rows: ImageQuerySet, name: str, value: str) -> ImageQuerySet:
         if name in table:
             return rows.filter(condition(name, value))
     # Anything else is a property of the user's own.
-    return rows.alias(wanted_property=KeyTextTransform(name, "properties")).filter(wanted_property=value)
+    return rows.alias(wanted_property=KeyTransform(name, "properties")).filter(wanted_property=value)
 
 
 def _text(name: str, value: str) -> Q:
