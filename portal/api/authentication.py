@@ -12,6 +12,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from portal.identity.credentials import allows_request
 from portal.identity.models import User
 from portal.identity.tokens import InvalidToken, Token, read
 from portal.requestid import identify
@@ -31,6 +32,8 @@ class TokenAuthentication(BaseAuthentication):
             token = read(text)
         except InvalidToken as error:
             raise NotAuthenticated(UNAUTHORIZED) from error
+        if not allows_request(token, request.method or "", request.path):
+            raise NotAuthenticated(UNAUTHORIZED)          # keystonemiddleware's answer to a request off the rules
         identify(token.actor.user_name, token.actor.project_name or "-")
         return token.user, token
 

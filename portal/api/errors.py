@@ -13,6 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from compute import errors as compute
+from portal.identity import errors as identity
 from portal.identity.policy import Forbidden
 from portal.requestid import current
 
@@ -40,6 +41,11 @@ _STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (compute.TooLarge, 413),
     (compute.NoMoreAddresses, 409),
     (compute.ComputeError, 500),
+    (identity.Invalid, 400),
+    (identity.Unauthorized, 401),
+    (identity.NotAllowed, 403),
+    (identity.NotFound, 404),
+    (identity.Conflict, 409),
     (Forbidden, 403),
     (Http404, 404),
     (PermissionDenied, 403),

@@ -9,3 +9,7 @@ class IdentityConfig(AppConfig):
     name = "portal.identity"
     label = "identity"
     verbose_name = "Identity"
+
+    def ready(self) -> None:
+        """Declare the policy rules."""
+        from portal.identity import rules  # noqa: F401  (declared by being imported)

@@ -22,11 +22,19 @@ class Forbidden(Exception):
 
 @dataclass(frozen=True)
 class Rule:
-    """``role`` is the least role; unless it is admin's, the target must be the actor's own project."""
+    """``role`` is the least role; unless it is admin's, the target must be the actor's own project.
+
+    Three more ways to be let in, for what belongs to no project: ``system_role`` held on the system,
+    ``domain_role`` held on the target's domain, and ``owner``: the target is the
+    actor's own user.
+    """
 
     name: str
     role: str
     sentence: str
+    system_role: str = ""
+    domain_role: str = ""
+    owner: bool = False
 
 
 _rules: dict[str, Rule] = {}
@@ -44,20 +52,32 @@ def rules() -> dict[str, Rule]:
     return dict(sorted(_rules.items()))
 
 
-def allows(actor: Actor, name: str, project_id: str | None = None) -> bool:
-    """Whether the actor may, on what belongs to ``project_id`` (None: on nothing in particular).
+def allows(
+    actor: Actor, name: str, project_id: str | None = None, *, user_id: str | None = None, domain_id: str | None = None
+) -> bool:
+    """Whether the actor may, on what belongs to this project, user or domain (None: to none in particular).
 
     Raises KeyError for a rule that nobody declared.
     """
     rule = _rules[name]
-    if actor.is_admin:
+    if actor.is_admin or (rule.owner and user_id is not None and user_id == actor.user_id):
         return True
-    if rule.role not in actor.roles:
+    if rule.system_role and actor.system and rule.system_role in actor.roles:
+        return True
+    if rule.domain_role and domain_id is not None and domain_id == actor.domain_id:
+        return rule.domain_role in actor.roles
+    return _by_role(actor, rule, project_id)
+
+
+def _by_role(actor: Actor, rule: Rule, project_id: str | None) -> bool:
+    if rule.role not in actor.roles or rule.role == "admin":
         return False
     return project_id is None or project_id == actor.project_id
 
 
-def enforce(actor: Actor, name: str, project_id: str | None = None) -> None:
+def enforce(
+    actor: Actor, name: str, project_id: str | None = None, *, user_id: str | None = None, domain_id: str | None = None
+) -> None:
     """Raise Forbidden unless ``allows``."""
-    if not allows(actor, name, project_id):
+    if not allows(actor, name, project_id, user_id=user_id, domain_id=domain_id):
         raise Forbidden(name)
