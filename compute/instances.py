@@ -71,7 +71,7 @@ def set_tags(actor: Actor, instance: Instance, *, tags: list[str]) -> list[str]:
 
 def _settled(actor: Actor, instance: Instance, doing: str, *, heeds_lock: bool) -> Instance:
     """The instance as it is now, if it may be written. Call it in a transaction."""
-    fresh = Instance.objects.alive().filter(pk=instance.pk).first()
+    fresh = Instance.objects.select_for_update().filter(pk=instance.pk, deleted_at=None).first()
     if fresh is None:
         raise NotFound(f"Instance {instance.pk} could not be found.")
     if heeds_lock and fresh.locked and not actor.is_admin:

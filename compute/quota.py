@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from compute.errors import QuotaExceeded
-from compute.models import DEFAULT_LIMITS, Instance, QuotaLimit, QuotaUsage
+from compute.errors import Invalid, QuotaExceeded
+from compute.models import DEFAULT_LIMITS, Instance, QuotaLimit, QuotaUsage, announce
 from compute.models.quota import UNLIMITED
+from portal.identity.actor import Actor
+from portal.identity.policy import enforce
 
 COUNTED = ("instances", "cores", "memory_mb")
 # Nova's names of the resources in its answers.
@@ -65,3 +68,27 @@ def give_back(instance: Instance) -> None:
         cores=Greatest(F("cores") - instance.vcpus, 0),
         memory_mb=Greatest(F("memory_mb") - instance.memory_mb, 0),
     )
+
+
+def set_limits(actor: Actor, project_id: str, *, wanted: dict[str, int], force: bool = False) -> None:
+    """Change some of a project's limits. Raises Invalid for less than is used, unless forced, or no such project."""
+    enforce(actor, "os_compute_api:os-quota-sets:update")
+    used = usage(project_id)
+    for resource, limit in wanted.items():
+        if not force and 0 <= limit < used.get(resource, 0):
+            raise Invalid(
+                f"Quota limit {limit} for {WIRE_NAMES.get(resource, resource)} must be greater than or equal to "
+                f"already used and reserved {used[resource]}."
+            )
+    with transaction.atomic():
+        for resource, limit in wanted.items():
+            QuotaLimit.objects.update_or_create(project_id=project_id, resource=resource, defaults={"limit": limit})
+        announce("project", project_id, project_id)
+
+
+def reset_limits(actor: Actor, project_id: str) -> None:
+    """Give a project the default limits again."""
+    enforce(actor, "os_compute_api:os-quota-sets:delete")
+    with transaction.atomic():
+        QuotaLimit.objects.filter(project_id=project_id).delete()
+        announce("project", project_id, project_id)

@@ -24,7 +24,40 @@ from portal.identity.policy import enforce
 
 # Nova's actions that Nacelle does not serve yet, so that the answer can say so.
 NOT_SERVED = frozenset(
-    ["addFixedIp", "addFloatingIp", "addSecurityGroup", "changePassword", "confirmResize", "createBackup", "createImage", "evacuate", "forceDelete", "injectNetworkInfo", "lock", "migrate", "os-migrateLive", "os-resetState", "pause", "rebuild", "removeFixedIp", "removeFloatingIp", "removeSecurityGroup", "rescue", "resize", "restore", "resume", "revertResize", "shelve", "shelveOffload", "suspend", "trigger_crash_dump", "unlock", "unpause", "unrescue", "unshelve"]
+    [
+        "addFixedIp",
+        "addFloatingIp",
+        "addSecurityGroup",
+        "changePassword",
+        "confirmResize",
+        "createBackup",
+        "createImage",
+        "evacuate",
+        "forceDelete",
+        "injectNetworkInfo",
+        "lock",
+        "migrate",
+        "os-migrateLive",
+        "os-resetState",
+        "pause",
+        "rebuild",
+        "removeFixedIp",
+        "removeFloatingIp",
+        "removeSecurityGroup",
+        "rescue",
+        "resize",
+        "restore",
+        "resume",
+        "revertResize",
+        "shelve",
+        "shelveOffload",
+        "suspend",
+        "trigger_crash_dump",
+        "unlock",
+        "unpause",
+        "unrescue",
+        "unshelve",
+    ]
 )
 REBOOTS = {"SOFT": SoftReboot, "HARD": HardReboot}
 # Operations whose key means one of several are chosen by the body; the others by the key alone.
@@ -70,7 +103,9 @@ class ServerAction(ComputeView):
             return Response({"output": self._console_output(instance, argument)})
         if name in CONSOLE_ACTIONS and between(self.version, "2.1", "2.5"):
             kind = str(_of(argument, name).get("type"))
-            return Response({"console": {"type": kind, "url": open_console(self, instance, CONSOLE_ACTIONS[name], kind)}})
+            return Response(
+                {"console": {"type": kind, "url": open_console(self, instance, CONSOLE_ACTIONS[name], kind)}}
+            )
         request_operation(_operation(name, argument), instance, self.actor)
         return HeadersOnly(202)
 
@@ -115,7 +150,9 @@ def _operation(name: str, argument: Any) -> type[Operation]:
     if name == "reboot":
         kind = _of(argument, "reboot").get("type")
         if not isinstance(kind, str) or kind.upper() not in REBOOTS or len(argument) > 1:
-            raise ValidationError(f"Invalid input for field/attribute type. Value: {str(kind)[:60]}. It must be SOFT or HARD.")
+            raise ValidationError(
+                f"Invalid input for field/attribute type. Value: {str(kind)[:60]}. It must be SOFT or HARD."
+            )
         return REBOOTS[kind.upper()]
     if name in NOT_SERVED:
         raise NotServed(f"The action {name} is not served yet.")

@@ -24,7 +24,7 @@ def safe_pattern(text: str) -> str:
         raise ParseError(f"The pattern is longer than {MAX_LENGTH} characters.")
     starts, ends = text.startswith("^"), text.endswith("$") and not text.endswith("\\$")
     parts = _parts(text[starts : len(text) - ends])
-    if connection.vendor != "sqlite":        # PostgreSQL's matcher does not backtrack
+    if connection.vendor != "sqlite":  # PostgreSQL's matcher does not backtrack
         body = ".*".join(parts)
         return ("^" if starts else "") + body + ("$" if ends else "")
     # Python's does: each part but the last takes its first match and never gives it back.

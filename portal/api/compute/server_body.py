@@ -23,7 +23,9 @@ TAG = re.compile(r"[^,/]{1,60}")
 METADATA_KEY = re.compile(r"[a-zA-Z0-9\-_:. ]{1,255}")
 HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?")
 # Hints that ask for something of the placement. What is not served must not be swallowed.
-UNSERVED_HINTS = frozenset({"group", "same_host", "different_host", "build_near_host_ip", "cidr", "query", "different_cell"})
+UNSERVED_HINTS = frozenset(
+    {"group", "same_host", "different_host", "build_near_host_ip", "cidr", "query", "different_cell"}
+)
 
 
 class NameField(StrictCharField):
@@ -46,7 +48,9 @@ class DescriptionField(StrictCharField):
     """Free text of up to 255 characters, or null."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_length": 255, "allow_blank": True, "allow_null": True, "trim_whitespace": False, **options})
+        super().__init__(
+            **{"max_length": 255, "allow_blank": True, "allow_null": True, "trim_whitespace": False, **options}
+        )
 
 
 class MetadataField(serializers.Field[Any, Any, Any, Any]):
@@ -201,7 +205,9 @@ def boot_request(body: dict[str, Any], version: Version) -> tuple[BootRequest, d
     """What a POST /servers asks for, and the validated fields. Raises ValidationError, ParseError and Invalid."""
     unknown = set(body) - {"server", "os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"}
     if unknown or "server" not in body:
-        raise ParseError(f"Additional properties are not allowed ({', '.join(sorted(unknown)) or 'server is missing'}).")
+        raise ParseError(
+            f"Additional properties are not allowed ({', '.join(sorted(unknown)) or 'server is missing'})."
+        )
     data = CreateBody.read(body["server"], version)
     _refuse_unserved(data)
     zone, host = _zone_and_host(data)
@@ -261,10 +267,16 @@ def _image(data: dict[str, Any]) -> str:
 def _image_of_disks(disks: Any, image: str) -> str:
     """The image of the one disk that may be asked for: local, made of an image. That is what clients send."""
     if not isinstance(disks, list) or not all(isinstance(disk, dict) for disk in disks):
-        raise ValidationError("Invalid input for field/attribute block_device_mapping_v2. It must be a list of objects.")
+        raise ValidationError(
+            "Invalid input for field/attribute block_device_mapping_v2. It must be a list of objects."
+        )
     if any("volume" in (disk.get("source_type"), disk.get("destination_type")) for disk in disks):
         raise Invalid("This cloud has no volumes; block_device_mapping_v2 may name one local disk made of an image.")
-    local = [disk for disk in disks if disk.get("source_type") == "image" and disk.get("destination_type", "local") == "local"]
+    local = [
+        disk
+        for disk in disks
+        if disk.get("source_type") == "image" and disk.get("destination_type", "local") == "local"
+    ]
     if len(disks) != 1 or not local:
         raise Invalid("Block Device Mapping is Invalid: one local disk made of an image is served, and no other.")
     if image and str(local[0].get("uuid")) != image:
@@ -299,7 +311,9 @@ def _network(one: dict[str, Any]) -> NetworkRequest:
         return NetworkRequest(port_id=port)
     network = as_uuid(one.get("uuid"))
     if network is None:
-        raise ValidationError(f"Bad networks format: network uuid is not in proper format ({str(one.get('uuid'))[:60]})")
+        raise ValidationError(
+            f"Bad networks format: network uuid is not in proper format ({str(one.get('uuid'))[:60]})"
+        )
     return NetworkRequest(network_id=network, address=_fixed_ip(one.get("fixed_ip")))
 
 
@@ -319,14 +333,16 @@ def _groups(value: Any) -> tuple[str, ...]:
         isinstance(one, dict) and set(one) == {"name"} and isinstance(one["name"], str) for one in value
     )
     if not good:
-        raise ValidationError("Invalid input for field/attribute security_groups. It must be a list of objects with a name.")
+        raise ValidationError(
+            "Invalid input for field/attribute security_groups. It must be a list of objects with a name."
+        )
     return tuple(one["name"] for one in value)
 
 
 def _zone_and_host(data: dict[str, Any]) -> tuple[str, str]:
     """``zone``, ``zone:host`` or ``zone:host:node`` (Nova's form), or the fields of 2.74."""
     zone, _, rest = (data.get("availability_zone") or "").partition(":")
-    host = rest.split(":")[0] or (rest.split(":") + [""])[1]
+    host = next((part for part in rest.split(":") if part), "")
     asked = data.get("host", data.get("hypervisor_hostname", ""))
     if asked and host:
         raise Invalid("Name the host either in availability_zone or in host, not in both.")

@@ -69,7 +69,14 @@ def addresses_of(ids: Iterable[UUID], extended: bool = True) -> dict[UUID, Addre
     """The addresses of instances by network, in the order of their cards."""
     found: dict[UUID, Addresses] = defaultdict(dict)
     rows = PortAddress.objects.filter(port__instance__in=list(ids)).order_by("port__position", "port_id", "id")
-    columns = ("port__instance_id", "port__network__name", "port__network_id", "address", "subnet__ip_version", "port__mac")
+    columns = (
+        "port__instance_id",
+        "port__network__name",
+        "port__network_id",
+        "address",
+        "subnet__ip_version",
+        "port__mac",
+    )
     for instance_id, name, network_id, address, ip_version, mac in rows.values_list(*columns):
         entry: dict[str, Any] = {"version": ip_version, "addr": address}
         if extended:
@@ -265,5 +272,3 @@ def _fault(fault: Fault, sees_details: bool) -> dict[str, Any]:
 def defer_unseen(rows: Any, sees_hosts: bool) -> Any:
     """Leave the long columns that a list does not show in the database."""
     return rows.defer("key_public") if sees_hosts else rows.defer("key_public", "user_data")
-
-

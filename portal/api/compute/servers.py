@@ -72,7 +72,9 @@ class ServersDetail(ComputeView):
         query, limit = ServerQuery(self).page()
         rows = list(shape.defer_unseen(query, self.actor.is_admin))
         page = shape.page_of(self, rows)
-        return Response(_with_link(self, {"servers": [shape.full(row, page) for row in rows]}, [row.id for row in rows], limit))
+        return Response(
+            _with_link(self, {"servers": [shape.full(row, page) for row in rows]}, [row.id for row in rows], limit)
+        )
 
 
 class Server(ComputeView):
@@ -110,4 +112,3 @@ def _with_link(view: ComputeView, body: dict[str, Any], keys: list[Any], limit: 
     if keys and len(keys) == limit:
         body["servers_links"] = [next_link(view.request.path, view.request.query_params, str(keys[-1]))]
     return body
-

@@ -7,7 +7,22 @@ from typing import Any
 from django.urls import URLPattern, include, path, re_path, register_converter
 from django.urls.converters import StringConverter
 
-from portal.api.compute import actions, discovery, servers
+from portal.api.compute import (
+    actions,
+    discovery,
+    extensions,
+    flavor_parts,
+    flavors,
+    hosts,
+    instance_actions,
+    keypairs,
+    limits,
+    proxies,
+    security_groups,
+    server_parts,
+    servers,
+    services,
+)
 
 
 class ProjectConverter(StringConverter):
@@ -19,18 +34,69 @@ class ProjectConverter(StringConverter):
 register_converter(ProjectConverter, "project")
 
 
-def routes() -> list[URLPattern]:
-    """The paths of one version."""
-    return [
-        path("servers", servers.Servers.as_view()),
-        path("servers/detail", servers.ServersDetail.as_view()),
-        path("servers/<server_id>", servers.Server.as_view()),
-        path("servers/<server_id>/action", actions.ServerAction.as_view()),
-        path("servers/<server_id>/remote-consoles", actions.RemoteConsoles.as_view()),
-    ]
-
-
-ROUTES = routes()
+SERVERS = [
+    path("servers", servers.Servers.as_view()),
+    path("servers/detail", servers.ServersDetail.as_view()),
+    path("servers/<server_id>", servers.Server.as_view()),
+    path("servers/<server_id>/action", actions.ServerAction.as_view()),
+    path("servers/<server_id>/remote-consoles", actions.RemoteConsoles.as_view()),
+    path("servers/<server_id>/ips", server_parts.Addresses.as_view()),
+    path("servers/<server_id>/ips/<network>", server_parts.AddressesOnNetwork.as_view()),
+    path("servers/<server_id>/metadata", server_parts.Metadata.as_view()),
+    path("servers/<server_id>/metadata/<key>", server_parts.MetadataItem.as_view()),
+    path("servers/<server_id>/tags", server_parts.Tags.as_view()),
+    path("servers/<server_id>/tags/<tag>", server_parts.Tag.as_view()),
+    path("servers/<server_id>/os-interface", server_parts.Interfaces.as_view()),
+    path("servers/<server_id>/os-interface/<port_id>", server_parts.Interface.as_view()),
+    path("servers/<server_id>/os-volume_attachments", server_parts.VolumeAttachments.as_view()),
+    path("servers/<server_id>/os-security-groups", server_parts.ServerSecurityGroups.as_view()),
+    path("servers/<server_id>/os-instance-actions", instance_actions.InstanceActions.as_view()),
+    path("servers/<server_id>/os-instance-actions/<request_id>", instance_actions.InstanceAction.as_view()),
+]
+FLAVORS = [
+    path("flavors", flavors.Flavors.as_view()),
+    path("flavors/detail", flavors.FlavorsDetail.as_view()),
+    path("flavors/<flavor_id>", flavors.FlavorView.as_view()),
+    path("flavors/<flavor_id>/action", flavor_parts.FlavorAction.as_view()),
+    path("flavors/<flavor_id>/os-flavor-access", flavor_parts.FlavorAccessList.as_view()),
+    path("flavors/<flavor_id>/os-extra_specs", flavor_parts.ExtraSpecs.as_view()),
+    path("flavors/<flavor_id>/os-extra_specs/<key>", flavor_parts.ExtraSpec.as_view()),
+]
+PROJECTS = [
+    path("os-keypairs", keypairs.KeyPairs.as_view()),
+    path("os-keypairs/<name>", keypairs.KeyPairView.as_view()),
+    path("limits", limits.Limits.as_view()),
+    path("os-quota-sets/<quota_project>", limits.QuotaSet.as_view()),
+    path("os-quota-sets/<quota_project>/defaults", limits.QuotaSetDefaults.as_view()),
+    path("os-quota-sets/<quota_project>/detail", limits.QuotaSetDetail.as_view()),
+    path("extensions", extensions.Extensions.as_view()),
+    path("extensions/<alias>", extensions.Extension.as_view()),
+]
+HOSTS = [
+    path("os-availability-zone", hosts.Zones.as_view()),
+    path("os-availability-zone/detail", hosts.ZonesDetail.as_view()),
+    path("os-hypervisors", hosts.Hypervisors.as_view()),
+    path("os-hypervisors/detail", hosts.HypervisorsDetail.as_view()),
+    path("os-hypervisors/statistics", hosts.HypervisorStatistics.as_view()),
+    path("os-hypervisors/<hypervisor_id>", hosts.HypervisorView.as_view()),
+    path("os-hypervisors/<hypervisor_id>/search", hosts.HypervisorSearch.as_view()),
+    path("os-hypervisors/<hypervisor_id>/servers", hosts.HypervisorServers.as_view()),
+    path("os-hypervisors/<hypervisor_id>/uptime", hosts.HypervisorUptime.as_view()),
+    path("os-services", services.Services.as_view()),
+    path("os-services/<service_id>", services.ServiceView.as_view()),
+]
+PROXIES = [
+    path("images", proxies.Images.as_view()),
+    path("images/detail", proxies.ImagesDetail.as_view()),
+    path("images/<image_id>", proxies.ImageView.as_view()),
+    path("os-networks", proxies.Networks.as_view()),
+    path("os-networks/<network_id>", proxies.NetworkView.as_view()),
+    path("os-tenant-networks", proxies.Networks.as_view()),
+    path("os-tenant-networks/<network_id>", proxies.NetworkView.as_view()),
+    path("os-security-groups", security_groups.SecurityGroups.as_view()),
+    path("os-security-groups/<group_id>", security_groups.SecurityGroupView.as_view()),
+]
+ROUTES: list[URLPattern] = [*SERVERS, *FLAVORS, *PROJECTS, *HOSTS, *PROXIES]
 urlpatterns: list[Any] = [
     re_path(r"^/?$", discovery.Versions.as_view()),
     re_path(r"^/v2\.1/?$", discovery.VersionDocument.as_view(), {"version_id": "v2.1"}),

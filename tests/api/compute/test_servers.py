@@ -26,7 +26,15 @@ NEWEST_KEYS = OLDEST_KEYS | {
 ADMIN_KEYS = {"OS-EXT-SRV-ATTR:host", "OS-EXT-SRV-ATTR:hypervisor_hostname", "OS-EXT-SRV-ATTR:instance_name"}
 ADMIN_KEYS_SINCE_2_3 = {
     f"OS-EXT-SRV-ATTR:{name}"
-    for name in ("reservation_id", "launch_index", "hostname", "kernel_id", "ramdisk_id", "root_device_name", "user_data")
+    for name in (
+        "reservation_id",
+        "launch_index",
+        "hostname",
+        "kernel_id",
+        "ramdisk_id",
+        "root_device_name",
+        "user_data",
+    )
 }
 
 
@@ -88,8 +96,18 @@ def test_every_field_of_create_arrives(cloud: Cloud, root: Persona) -> None:
     assert response.status_code == 202, response.content
     assert response.json()["server"]["adminPass"] == "swordfish"
     row = Instance.objects.get()
-    assert (row.metadata, row.description, row.tags, row.hostname) == ({"a": "b"}, "why", ["x", "y"], "web-1.example.org")
-    assert (row.user_data, row.config_drive, row.access_ipv4, row.access_ipv6) == (data, True, "192.0.2.7", "::babe:dc0c:1602")
+    assert (row.metadata, row.description, row.tags, row.hostname) == (
+        {"a": "b"},
+        "why",
+        ["x", "y"],
+        "web-1.example.org",
+    )
+    assert (row.user_data, row.config_drive, row.access_ipv4, row.access_ipv6) == (
+        data,
+        True,
+        "192.0.2.7",
+        "::babe:dc0c:1602",
+    )
     assert (row.asked_host, row.disk_config, row.scheduler_hints) == ("host-1", "AUTO", {"colour": "red"})
 
 
@@ -106,7 +124,9 @@ def test_several_at_once(cloud: Cloud, alice: Persona) -> None:
     response = alice.post("/compute/v2.1/servers", body)
     assert response.status_code == 202
     key = response.json()["reservation_id"]
-    found = alice.get(f"/compute/v2.1/servers?reservation_id={key}&sort_key=display_name&sort_dir=asc").json()["servers"]
+    found = alice.get(f"/compute/v2.1/servers?reservation_id={key}&sort_key=display_name&sort_dir=asc").json()[
+        "servers"
+    ]
     assert [server["name"] for server in found] == ["web-1", "web-2", "web-3"]
 
 
@@ -169,7 +189,11 @@ BAD = [
     ({"trusted_image_certificates": ["x"]}, "2.63", "not served"),
     ({"block_device_mapping": [{"volume_id": "x"}]}, "2.1", "no volumes"),
     ({"block_device_mapping_v2": [{"source_type": "volume", "uuid": "x", "boot_index": 0}]}, "2.1", "no volumes"),
-    ({"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "local"}]}, "2.1", "Block Device Mapping"),
+    (
+        {"block_device_mapping_v2": [{"source_type": "blank", "destination_type": "local"}]},
+        "2.1",
+        "Block Device Mapping",
+    ),
     ({"colour": "red"}, "2.1", "colour"),
 ]
 
@@ -253,7 +277,9 @@ def test_update(active: Instance, alice: Persona) -> None:
     server = alice.put(path, body).json()["server"]
     assert (server["name"], server["accessIPv4"], server["accessIPv6"]) == ("wéb", "192.0.2.1", "2001:db8::1")
     assert "OS-EXT-STS:vm_state" not in server and server["addresses"]["private"][0].keys() == {"version", "addr"}
-    server = alice.put(path, {"server": {"description": None, "hostname": "front.example"}}, headers=at(NEWEST)).json()["server"]
+    server = alice.put(path, {"server": {"description": None, "hostname": "front.example"}}, headers=at(NEWEST)).json()[
+        "server"
+    ]
     assert set(server) == NEWEST_KEYS and server["OS-EXT-SRV-ATTR:hostname"] == "front.example"
     for bad in ({"name": ""}, {"name": "a" * 256}, {"flavorRef": "1"}, {"description": "x"}):
         assert alice.put(path, {"server": bad}).status_code == 400
@@ -276,7 +302,9 @@ def test_ids_that_are_none(alice: Persona, key: str) -> None:
     assert alice.delete(f"/compute/v2.1/servers/{key}").status_code == 404
 
 
-def test_a_fault_has_its_details_for_administrators_alone(cloud: Cloud, alice: Persona, root: Persona, drain: Any) -> None:
+def test_a_fault_has_its_details_for_administrators_alone(
+    cloud: Cloud, alice: Persona, root: Persona, drain: Any
+) -> None:
     cloud.host.enabled = False
     cloud.host.save()
     key = alice.post("/compute/v2.1/servers", body_of(cloud)).json()["server"]["id"]
@@ -284,4 +312,9 @@ def test_a_fault_has_its_details_for_administrators_alone(cloud: Cloud, alice: P
     server = alice.get(f"/compute/v2.1/servers/{key}").json()["server"]
     assert server["status"] == "ERROR" and "progress" not in server
     assert server["fault"].keys() == {"code", "created", "message"}
-    assert root.get(f"/compute/v2.1/servers/{key}").json()["server"]["fault"].keys() >= {"code", "created", "message", "details"}
+    assert root.get(f"/compute/v2.1/servers/{key}").json()["server"]["fault"].keys() >= {
+        "code",
+        "created",
+        "message",
+        "details",
+    }
