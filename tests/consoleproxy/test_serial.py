@@ -1,0 +1,232 @@
+"""The serial console through the real web process: the fake guest says back what it hears."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.conf import settings as django_settings
+from django.utils import timezone
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
+
+from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.interface import Failed
+from compute.models import Host, HostState
+from consoleproxy.models import ConsoleToken
+from consoleproxy.serial import MOST_MESSAGE_BYTES, MOST_MESSAGES_WAITING, Port
+from tests.consoleproxy.conftest import Program, boot, free_port, new_token, wait_until
+from tests.consoleproxy.test_proxy import ENDED, closing, delete, demote, disable, move, stop
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+RUN = "import django; django.setup(); from portal.setup.programs import web; web()"
+
+
+class Web(Program):
+    """The web process, as the supervisor runs it."""
+
+    def __init__(self, log: Path) -> None:
+        self.port = free_port()
+        self.origin = f"http://127.0.0.1:{self.port}"
+        super().__init__(["-c", RUN], log, NACELLE_BIND=f"127.0.0.1:{self.port}")
+        self.wait_for_port(self.port)
+
+    def open(self, token: str, origin: str | None = "", **extra) -> ClientConnection:
+        """A websocket, as the page opens it."""
+        url = f"ws://127.0.0.1:{self.port}/ws/serial?token={token}"
+        return connect(url, origin=self.origin if origin == "" else origin, proxy=None, **extra)
+
+    def refusal(self, token: str, origin: str | None = "") -> str:
+        """The sentence with which it is refused."""
+        with pytest.raises(InvalidStatus) as refused, self.open(token, origin):
+            pass
+        assert refused.value.response.status_code == 403
+        return refused.value.response.body.decode()
+
+
+@pytest.fixture(scope="module")
+def web(django_db_setup, tmp_path_factory):
+    """One for all tests."""
+    running = Web(tmp_path_factory.mktemp("web") / "log")
+    yield running
+    running.stop()
+    assert "Traceback" not in running.text()
+    assert "never retrieved" not in running.text()
+
+
+def test_what_is_typed_comes_back_as_bytes(web, server, alice):
+    token = new_token(server, alice, "serial")
+    with web.open(token) as websocket:
+        for typed in ("uname -a\r", b"\x03", "größer ☃", '{"resize": [80, 24]}'):
+            websocket.send(typed)
+            assert websocket.recv(timeout=5) == (typed if isinstance(typed, bytes) else typed.encode())
+        websocket.send(b"")
+        large = bytes(range(256)) * 200
+        websocket.send(large)
+        got = b""
+        while len(got) < len(large):
+            got += websocket.recv(timeout=5)
+        assert got == large
+    wait_until(lambda: f"serial port of instance {server.pk} closed" in web.text())
+    (line,) = [line for line in web.text().splitlines() if f"serial port of instance {server.pk} opened" in line]
+    assert f"INFO consoleproxy.serial [{ConsoleToken.objects.get().request_id} alice demo] " in line
+
+
+def test_no_token_in_any_line_of_the_web_process(web, server, alice):
+    good, wrong = new_token(server, alice, "serial"), new_token(server, alice, "novnc")
+    with web.open(good) as websocket:
+        websocket.send(b"x")
+        assert websocket.recv(timeout=5) == b"x"
+    web.refusal(wrong)
+    web.refusal(good, "http://evil.example")
+    assert "serial port of instance" in web.text()
+    assert good not in web.text() and wrong not in web.text()
+
+
+def test_tokens_that_open_nothing(web, server, alice):
+    expired = new_token(server, alice, "serial")
+    ConsoleToken.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    for token in (expired, new_token(server, alice, "novnc"), "", "x" * 43, "x" * 5000, "%ff%00"):
+        assert "not known here or has expired" in web.refusal(token)
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:6080", "https://127.0.0.1"])
+def test_pages_of_other_origins_open_nothing(web, server, alice, origin):
+    assert "its origin is not the portal's" in web.refusal(new_token(server, alice, "serial"), origin)
+
+
+def test_programs_without_an_origin_may(web, server, alice):
+    with web.open(new_token(server, alice, "serial"), None) as websocket:
+        websocket.send(b"x")
+        assert websocket.recv(timeout=5) == b"x"
+
+
+def test_the_host_has_the_last_word_on_whether_the_guest_runs(web, server, alice):
+    token = new_token(server, alice, "serial")
+    hypervisor_of(server.host).destroy(server.pk)
+    assert "not running" in web.refusal(token)
+    hypervisor_of(server.host).break_down()
+    assert "does not answer" in web.refusal(token)
+    Host.objects.update(state=HostState.DOWN)
+    assert "is down" in web.refusal(token)
+
+
+def test_the_one_who_had_it_before_reads_that_another_took_over(web, server, alice, root):
+    with web.open(new_token(server, alice, "serial")) as former:
+        former.send(b"mine")
+        assert former.recv(timeout=5) == b"mine"
+        with web.open(new_token(server, root, "serial")) as later:
+            closed = closing(former)
+            assert (closed.rcvd.code, closed.rcvd.reason) == (ENDED, "Another console took over this serial port.")
+            later.send(b"now mine")
+            assert later.recv(timeout=5) == b"now mine"
+
+
+def test_servers_do_not_disturb_each_other(web, server, alice, cloud, drain):
+    other = boot(alice, cloud, drain)
+    with web.open(new_token(server, alice, "serial")) as first, web.open(new_token(other, alice, "serial")) as second:
+        first.send(b"1")
+        second.send(b"2")
+        assert (first.recv(timeout=5), second.recv(timeout=5)) == (b"1", b"2")
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (delete, "deleted"),
+        (stop, "not running"),
+        (move, "another host"),
+        (disable, "may not use"),
+        (demote, "may not use"),
+    ],
+)
+def test_a_session_ends_within_seconds_of_what_it_stands_on(web, server, alice, cloud, loss, sentence):
+    with web.open(new_token(server, alice, "serial")) as websocket:
+        websocket.send(b"x")
+        assert websocket.recv(timeout=5) == b"x"
+        loss(server, alice, cloud)
+        closed = closing(websocket)
+    assert closed.rcvd.code == ENDED
+    assert sentence in closed.rcvd.reason
+
+
+def test_a_message_beyond_all_bounds_ends_the_session(web, server, alice):
+    with web.open(new_token(server, alice, "serial")) as websocket:
+        websocket.send(b"x" * (MOST_MESSAGE_BYTES + 1))
+        assert closing(websocket).rcvd.code == 1009
+
+
+def test_sixteen_at_once_for_a_user_and_all_are_given_back(web, server, alice):
+    """OSSN-0008. One server's port has one reader, so each new one ends the last; a seventeenth fits."""
+    for _ in range(django_settings.CONSOLE_SESSIONS_PER_USER + 4):
+        with web.open(new_token(server, alice, "serial")) as websocket:
+            websocket.send(b"x")
+            assert websocket.recv(timeout=5) == b"x"
+        time.sleep(0.05)
+
+
+def test_who_leaves_while_it_opens_leaves_nothing_behind(web, server, alice):
+    token = new_token(server, alice, "serial")
+    for _ in range(django_settings.CONSOLE_SESSIONS_PER_USER + 4):
+        with socket.create_connection(("127.0.0.1", web.port), timeout=5) as raw:
+            raw.sendall(
+                f"GET /ws/serial?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n".encode()
+            )
+    time.sleep(1)
+    with web.open(token) as websocket:
+        websocket.send(b"x")
+        assert websocket.recv(timeout=5) == b"x"
+
+
+def test_other_websockets_of_this_app_do_not_exist(web):
+    for path in ("/ws/serial/", "/ws/serialx"):
+        with pytest.raises((InvalidStatus, ConnectionClosed)):
+            with connect(f"ws://127.0.0.1:{web.port}{path}", origin=web.origin, proxy=None) as websocket:
+                websocket.recv(timeout=5)
+
+
+class DeafStream:
+    """A guest that reads nothing: ``send`` waits until the stream is closed."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+
+    def receive(self, size: int) -> bytes:
+        self.closed.wait()
+        return b""
+
+    def send(self, data: bytes) -> None:
+        self.closed.wait()
+        raise Failed("The stream has ended.")
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_a_guest_that_reads_nothing_costs_no_memory_and_no_threads():
+    ends: list[str] = []
+    before = threading.active_count()
+    port = Port(DeafStream(), lambda data: None, lambda: ends.append("ended"))
+    taken = 0
+    while port.type(b"x" * 1000):
+        taken += 1
+    assert taken in (MOST_MESSAGES_WAITING, MOST_MESSAGES_WAITING + 1)
+    port.close()
+    wait_until(lambda: threading.active_count() <= before)
+    assert ends == []  # whoever closes it knows
+
+
+def test_a_stream_that_ends_says_so_once():
+    ends: list[str] = []
+    stream = DeafStream()
+    port = Port(stream, lambda data: None, lambda: ends.append("ended"))
+    stream.close()
+    wait_until(lambda: ends == ["ended"])
+    port.close()
+    assert ends == ["ended"]
