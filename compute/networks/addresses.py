@@ -9,10 +9,12 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 
 from django.db import IntegrityError, transaction
 
 from compute.errors import NoMoreAddresses
+from compute.hypervisor.interface import mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
 
 # Locally administered, and Neutron's own first three octets.
@@ -60,13 +62,15 @@ def fits(subnet: Subnet, address: str) -> bool:
 def allocate(port: Port, address: str | None = None) -> None:
     """Give the port an address on each of its network's subnets, unless it has one.
 
-    ``address`` asks for a certain one. Raises NoMoreAddresses when a subnet is full or the address
-    is in use.
+    ``address`` asks for a certain one. A port that Nacelle made gets the MAC of its IPv4 address, for
+    which hosts have a reservation already (``mac_for``). Raises NoMoreAddresses when a subnet is full
+    or the address is in use.
     """
     for subnet in port.network.subnets.all():
-        if port.addresses.filter(subnet=subnet).exists():
-            continue
-        _allocate_on(port, subnet, address)
+        if not port.addresses.filter(subnet=subnet).exists():
+            _allocate_on(port, subnet, address)
+    if not port.preserve:
+        _take_mac_of_address(port)
 
 
 def _allocate_on(port: Port, subnet: Subnet, wanted: str | None) -> None:
@@ -79,8 +83,21 @@ def _allocate_on(port: Port, subnet: Subnet, wanted: str | None) -> None:
         except IntegrityError:
             continue
     raise NoMoreAddresses(
-        f"The address {wanted} is in use." if wanted else f"The subnet {subnet} ({subnet.cidr}) has no free address left."
+        f"The address {wanted} is in use."
+        if wanted
+        else f"The subnet {subnet} ({subnet.cidr}) has no free address left."
     )
+
+
+def _take_mac_of_address(port: Port) -> None:
+    """Give the port the MAC that belongs to its address; it keeps its own if another port has that one."""
+    first = port.addresses.filter(subnet__ip_version=4).select_related("subnet").first()
+    if first is None:
+        return
+    mac = mac_for(port.network_id, first.subnet.cidr, first.address)
+    with suppress(IntegrityError), transaction.atomic():
+        Port.objects.filter(pk=port.pk).update(mac=mac)
+        port.mac = mac
 
 
 def bind(port: Port) -> None:

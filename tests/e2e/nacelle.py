@@ -1,0 +1,249 @@
+"""A Nacelle of its own: `manage.py run` in a temporary folder, with ports, a storage pool and addresses apart.
+
+A Nacelle that runs on the same machine is not disturbed, and nothing stays: ``remove`` takes away every
+guest, volume, pool and network that this one has made. It needs libvirt and the rights to use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+import psutil
+import yaml
+
+from compute.hypervisor.libvirt import daemons
+from compute.hypervisor.libvirt.xml import NAMESPACE
+from compute.images.tiny import build as tiny
+from tests.e2e.wire import Wire
+
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = Path("/var/lib/libvirt/images")
+BANNER = "Ctrl-C stops Nacelle"
+PATIENCE = 120.0
+PROGRAMS = ("web", "worker-compute", "worker-transfer", "watcher", "console-proxy")
+
+
+def wait_until(what: str, look: Callable[[], Any], seconds: float = PATIENCE, pause: float = 0.05) -> Any:
+    """Look until something true comes, and return it. Raises AssertionError with ``what`` when it never does."""
+    deadline = time.monotonic() + seconds
+    while not (found := look()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"never came to be: {what}")
+        time.sleep(pause)
+    return found
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def free_range() -> str:
+    """A /20, as large as the real one, that no route of this machine goes to."""
+    routed = {line.split()[1][6:] + line.split()[1][4:6] for line in Path("/proc/net/route").read_text().splitlines()}
+    while True:
+        second, third = 128 + secrets.randbelow(100), 16 * secrets.randbelow(16)
+        if f"0A{second:02X}" not in routed:
+            return f"10.{second}.{third}.0/20"
+
+
+class Nacelle:
+    """One Nacelle. ``start`` and ``stop`` may be called again and again; the data stay until ``remove``."""
+
+    def __init__(self, **settings: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="nacelle-own-"))
+        self.data = self.folder / "data"
+        self.log = self.folder / "log"
+        self.pool = self.folder.name
+        self.address = f"127.0.0.1:{free_port()}"
+        self.console_address = f"127.0.0.1:{free_port()}"
+        self.settings = {
+            "NACELLE_DATA_DIR": str(self.data),
+            "NACELLE_BIND": self.address,
+            "NACELLE_CONSOLE_BIND": self.console_address,
+            "NACELLE_STORAGE_POOL": self.pool,
+            "NACELLE_STORAGE_POOL_PATH": str(IMAGES / self.pool),
+            "NACELLE_PRIVATE_CIDR": free_range(),
+            **settings,
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+        self._shown = 0
+
+    # its life --------------------------------------------------------------------------------------
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes: this one's, without what belongs to the tests alone."""
+        alone = ("DJANGO_SETTINGS_MODULE", "NACELLE_SECRET_KEY", "NACELLE_PUBLIC_URL")
+        inherited = {name: value for name, value in os.environ.items() if name not in alone}
+        if "REDIS_URL" in inherited:  # the tests' own queue is not its queue
+            inherited["REDIS_URL"] = re.sub(r"/\d*$", "", inherited["REDIS_URL"]) + "/1"
+        return {**inherited, **self.settings}
+
+    def build_image(self) -> None:
+        """Put the tiny guest where the set-up looks for it. The packages that it needs are kept in ``var``."""
+        self.data.mkdir(mode=0o750, exist_ok=True)
+        if not (self.data / "tiny.qcow2").exists():
+            tiny.build(self.data / "tiny.qcow2", ROOT / "var" / "tiny-work")
+
+    def start(self) -> None:
+        """Start it and wait for the banner."""
+        self.launch()
+        self.wait_for_output(BANNER)
+
+    def launch(self) -> None:
+        """Start it."""
+        self.data.mkdir(mode=0o750, exist_ok=True)
+        self._shown = len(self.output())
+        with self.log.open("ab") as log:
+            command = [sys.executable, "manage.py", "run"]
+            self.process = subprocess.Popen(
+                command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another management command with its settings."""
+        command = [sys.executable, "manage.py", *arguments]
+        return subprocess.run(
+            command, cwd=ROOT, env=self.environment, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+
+    def stop(self, number: int = signal.SIGTERM) -> str:
+        """End it by a signal to its first process, and return what it wrote since it was started."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(PATIENCE)
+            self.process = None
+        return self.shown()
+
+    def output(self) -> str:
+        """All that it wrote."""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def shown(self) -> str:
+        """What it wrote since it was started last."""
+        return self.output()[self._shown :]
+
+    def wait_for_output(self, text: str) -> str:
+        """Wait until it has written this since it was started last, and return that line."""
+
+        def line() -> str:
+            found = next((line for line in self.shown().splitlines() if text in line), "")
+            if not found and self.process is not None and self.process.poll() is not None:
+                raise AssertionError(f"it ended before it wrote {text!r}:\n{self.shown()[-5000:]}")
+            return found
+
+        try:
+            return str(wait_until(text, line))
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.shown()[-5000:]}") from None
+
+    # its processes ---------------------------------------------------------------------------------
+    def processes(self) -> list[psutil.Process]:
+        """Every process of it, the first one first; libvirt's daemons are none of it."""
+        if self.process is None:
+            return []
+        first = psutil.Process(self.process.pid)
+        return [first, *first.children(recursive=True)]
+
+    def program(self, name: str) -> psutil.Process | None:
+        """The process that runs a program of the supervisor, or None while it does not."""
+        with contextlib.suppress(psutil.Error):
+            for process in self.processes()[1:]:
+                with contextlib.suppress(psutil.Error):
+                    if process.ppid() == self.process.pid and title(process) == f"nacelle {name}":  # type: ignore[union-attr]
+                        return process
+        return None
+
+    # what it is asked ------------------------------------------------------------------------------
+    @property
+    def credentials(self) -> dict[str, str]:
+        """The ``auth`` of its clouds.yaml."""
+        cloud = yaml.safe_load((self.data / "clouds.yaml").read_text())["clouds"]["nacelle"]
+        return {name: str(value) for name, value in cloud["auth"].items()}
+
+    def wire(self) -> Wire:
+        """A connection with the administrator's token."""
+        wire = Wire(self.address)
+        wire.log_in(self.credentials)
+        return wire
+
+    # its end ---------------------------------------------------------------------------------------
+    def remove(self) -> None:
+        """Stop it, then remove whatever it made on this machine, and its folder."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.stop()
+        if self.process is not None:
+            for process in reversed(self.processes()):
+                process.kill()
+            self.process.wait()
+        folder = self.folder / "daemons"
+        daemons.ensure_running(folder)
+        try:
+            with contextlib.closing(libvirt.open("qemu:///system")) as connection:
+                clear(connection, self.pool, self.networks())
+        finally:
+            daemons.stop(folder)
+            daemons.stop(self.data / "libvirt")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def networks(self) -> list[str]:
+        """The names that its networks have in libvirt: those whose bridge has an address of its range."""
+        gateway = self.settings["NACELLE_PRIVATE_CIDR"].replace(".0/20", ".1")
+        with contextlib.closing(libvirt.open("qemu:///system")) as connection:
+            return [one.name() for one in connection.listAllNetworks() if f"'{gateway}'" in one.XMLDesc()]
+
+
+def title(process: psutil.Process) -> str:
+    """What `ps` shows of a process."""
+    return " ".join(process.cmdline()).strip()
+
+
+def clear(connection: Any, pool: str, networks: list[str]) -> None:
+    """Remove all guests whose disks lie in a pool, the pool with all in it, and networks."""
+    for domain in guests_in(connection, pool):
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+    for name in (pool, f"{pool}-console"):
+        with contextlib.suppress(libvirt.libvirtError):
+            _remove_pool(connection.storagePoolLookupByName(name))
+    for name in networks:
+        network = connection.networkLookupByName(name)
+        if network.isActive():
+            network.destroy()
+        network.undefine()
+
+
+def guests_in(connection: Any, pool: str) -> Iterator[Any]:
+    """Nacelle's guests whose disks lie in this pool."""
+    for domain in connection.listAllDomains():
+        with contextlib.suppress(libvirt.libvirtError):
+            description = domain.XMLDesc()
+            if NAMESPACE in description and f"{IMAGES / pool}/" in description:
+                yield domain
+
+
+def _remove_pool(pool: Any) -> None:
+    if pool.isActive():
+        pool.refresh()
+        for volume in pool.listAllVolumes():
+            volume.delete()
+        pool.destroy()
+    pool.delete()
+    pool.undefine()
