@@ -9,6 +9,7 @@ import shlex
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from django.conf import settings
@@ -21,6 +22,15 @@ CLOUD = "nacelle"
 # Keystone's default roles; each name implies the next of its row.
 CHAIN = ("admin", "manager", "member", "reader")
 ROLES = (*CHAIN, "service")
+# For any POSIX shell: what is typed is not shown.
+ASK_FOR_IT = """\
+printf 'Password of %s: ' "$OS_USERNAME" >&2
+stty -echo
+read -r OS_PASSWORD
+stty echo
+echo >&2
+export OS_PASSWORD
+"""
 
 
 @dataclass(frozen=True)
@@ -73,10 +83,13 @@ def _ensure_admin(domain: Domain, project: Project, password: str | None) -> tup
 
 @dataclass(frozen=True)
 class Access:
-    """How a client logs in with a password. Every value may be any text: the writers keep it inert."""
+    """How a client logs in with a password. Every value may be any text: the writers keep it inert.
+
+    Without a password (None) the file asks for it, or leaves that to the client.
+    """
 
     username: str
-    password: str = field(repr=False)
+    password: str | None = field(repr=False)
     project_name: str
     user_domain_name: str = "Default"
     project_domain_name: str = "Default"
@@ -89,7 +102,7 @@ class Access:
 
 def clouds_yaml(access: Access) -> str:
     """The text of a ``clouds.yaml`` with the cloud ``nacelle``."""
-    cloud = {
+    cloud: dict[str, Any] = {
         "auth": {
             "auth_url": access.auth_url,
             "username": access.username,
@@ -102,6 +115,8 @@ def clouds_yaml(access: Access) -> str:
         "interface": "public",
         "identity_api_version": 3,
     }
+    if access.password is None:
+        del cloud["auth"]["password"]
     return yaml.safe_dump({"clouds": {CLOUD: cloud}}, sort_keys=False, allow_unicode=True)
 
 
@@ -118,7 +133,9 @@ def admin_openrc(access: Access) -> str:
         "OS_INTERFACE": "public",
         "OS_IDENTITY_API_VERSION": "3",
     }
-    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
+    known = {name: value for name, value in variables.items() if value is not None}
+    exports = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in known.items())
+    return exports if access.password is not None else exports + ASK_FOR_IT
 
 
 def write_private(path: Path, text: str) -> None:
