@@ -18,5 +18,7 @@ urlpatterns = [
     path("admin/", site.urls),
     path("", include("portal.dashboard.urls")),
 ]
+handler400 = "portal.dashboard.views.errors.bad_request"
+handler403 = "portal.dashboard.views.errors.forbidden"
 handler404 = "portal.api.errors.not_found"
 handler500 = "portal.dashboard.views.errors.server_error"

@@ -120,10 +120,10 @@ def sentence(detail: Any, where: str = "") -> str:
 def not_found(request: HttpRequest, exception: Exception | None = None) -> Any:
     """The 404 of a path that no API serves; pages have their own."""
     for prefix, form in _FORM_OF_PATH:
-        if request.path.startswith(prefix):
+        if request.path == prefix or request.path.startswith(f"{prefix}/"):
             return JsonResponse(body(form, 404, "The resource could not be found."), status=404)
     if request.path.startswith("/nacelle/"):
         return JsonResponse(body("nacelle", 404, "The resource could not be found."), status=404)
-    from django.shortcuts import render
+    from portal.dashboard.views import errors
 
-    return render(request, "errors/404.html", status=404)
+    return errors.not_found(request, exception)
