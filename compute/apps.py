@@ -10,5 +10,5 @@ class ComputeConfig(AppConfig):
     verbose_name = "Compute"
 
     def ready(self) -> None:
-        """Declare the policy rules and the system checks."""
-        from compute import checks, policy  # noqa: F401  (declared by being imported)
+        """Declare the policy rules and the system checks, and listen to identity."""
+        from compute import announcements, checks, policy  # noqa: F401  (declared by being imported)

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models import ProtectedError
 from django.utils import timezone
 
 from compute.models.states import PowerState, TaskState, VmState, status
 
 if TYPE_CHECKING:
     from portal.identity.actor import Actor
+
+
+def protect_the_living(collector: Any, field: Any, rows: Any, using: str) -> None:
+    """For ``on_delete``: instances that are there protect their project; deleted ones are history and keep its id."""
+    living = list(rows.filter(deleted_at=None))
+    if living:
+        raise ProtectedError("The project still owns instances.", set(living))
 
 
 class InstanceQuerySet(models.QuerySet["Instance"]):
@@ -35,7 +43,10 @@ class Instance(models.Model):
     name = models.CharField(max_length=255)
     description = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001  (null on the wire)
     hostname = models.CharField(max_length=255)
-    project = models.ForeignKey("identity.Project", on_delete=models.PROTECT, related_name="instances")
+    # No constraint on these two in the database: who had it outlives the project and the user, as in Nova.
+    project = models.ForeignKey(
+        "identity.Project", on_delete=protect_the_living, db_constraint=False, related_name="instances"
+    )
     user = models.ForeignKey(
         "identity.User", on_delete=models.SET_NULL, null=True, db_constraint=False, related_name="+"
     )
@@ -44,8 +55,14 @@ class Instance(models.Model):
     vcpus = models.PositiveIntegerField()
     memory_mb = models.PositiveIntegerField()
     disk_gb = models.PositiveIntegerField(help_text="Root, ephemeral and swap together, as claimed.")
+    # No constraint and nothing done: a server says what it was made of, also when that is gone.
     image = models.ForeignKey(
-        "compute.Image", on_delete=models.SET_NULL, null=True, blank=True, related_name="instances"
+        "compute.Image",
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        null=True,
+        blank=True,
+        related_name="instances",
     )
     image_name = models.CharField(max_length=255, blank=True, default="")
     key_name = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001

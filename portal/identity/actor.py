@@ -54,7 +54,7 @@ class RoleGraph:
         implies: dict[str, list[str]] = {}
         ids = set()
         for role_id, name, domain_id, implied, mark in marked:
-            roles.setdefault(role_id, Role(id=role_id, name=name, domain_id=domain_id))
+            roles.setdefault(role_id, Role.from_db(rows.db, ["id", "name", "domain_id"], [role_id, name, domain_id]))
             if implied is not None:
                 implies.setdefault(role_id, []).append(implied)
             if held is not None and mark:

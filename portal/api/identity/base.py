@@ -86,8 +86,7 @@ class IdentityView(ApiView):
     def found(self, rows: QuerySet[Row], kind: str, object_id: str, rule: str, **target: str | None) -> Row:
         """The row that the caller may see. Without the right to look, nobody learns whether it exists (403)."""
         row = rows.filter(pk=object_id).first()
-        domain_id = getattr(row, "domain_id", None)
-        self.enforce(rule, domain_id=domain_id, **target)
+        self.enforce(rule, **{"domain_id": getattr(row, "domain_id", None), **target})
         if row is None:
             raise NotFound(kind, object_id)
         return row
