@@ -12,7 +12,7 @@ from django.utils import timezone
 from compute.errors import ComputeError, NoValidHost
 from compute.hypervisor.interface import HypervisorError, Unsupported
 from compute.images import store
-from compute.models import PowerState, TaskState, VmState, announce
+from compute.models import Image, PowerState, TaskState, VmState, announce
 from compute.networks import addresses
 from compute.operations import config_drive
 from compute.operations.engine import AnotherLane, Operation, Step
@@ -71,11 +71,16 @@ class Boot(Operation):
             for port in ports_of(self.instance):
                 self.hypervisor.release(port.network_id, port.mac)
 
-    def fetch_image(self) -> None:
-        """Bring the image to the host, once for each host; a copy is the transfer lane's work."""
-        image = self.instance.image
+    def image(self) -> Image:
+        """The image, unless it was deleted since the request (the instance remembers its id). Raises ComputeError."""
+        image = Image.objects.filter(pk=self.instance.image_id).first()
         if image is None:
             raise ComputeError("The image was deleted before the server could be built from it.")
+        return image
+
+    def fetch_image(self) -> None:
+        """Bring the image to the host, once for each host; a copy is the transfer lane's work."""
+        image = self.image()
         if self.hypervisor.has_base(image.base_volume):
             return
         if self.lane_now != "transfer":
@@ -84,9 +89,9 @@ class Boot(Operation):
 
     def create_disks(self) -> None:
         """The root disk over the image's base, and the config drive."""
-        assert self.instance.image is not None
-        root_bytes = self.instance.flavor["disk_gb"] * GIB or store.raw_size(self.instance.image)
-        self.hypervisor.create_overlay(self.instance.root_volume, self.instance.image.base_volume, root_bytes)
+        image = self.image()
+        root_bytes = self.instance.flavor["disk_gb"] * GIB or store.raw_size(image)
+        self.hypervisor.create_overlay(self.instance.root_volume, image.base_volume, root_bytes)
         content, size = config_drive.build(self.instance)
         self.hypervisor.upload(self.instance.config_volume, content, size)
 

@@ -10,11 +10,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.errors import NotFound
+from compute.images.verbs import delete_image
 from compute.models import Image, ImageStatus, Network
 from portal.api.compute.base import ComputeView, as_uuid, call
 from portal.api.paging import after, limit_of, next_link
 from portal.api.shape import Shape, field
-from portal.api.wire import seconds
+from portal.api.wire import HeadersOnly, seconds
 
 IMAGE_STATUS = {
     ImageStatus.ACTIVE: "ACTIVE",
@@ -108,12 +109,23 @@ class ImageView(ComputeView):
     @call("os_compute_api:proxy:images", until="2.35")
     def get(self, request: Request, image_id: str) -> Response:
         """Show an image (up to 2.35)."""
-        uuid = as_uuid(image_id)
-        rows = Image.objects.visible_to(self.actor).exclude(status=ImageStatus.DELETED)
-        row = rows.filter(pk=uuid).first() if uuid else None
-        if row is None:
-            raise NotFound(f"Image {image_id} not found.")
-        return Response({"image": FULL.render(row, self.version, self)})
+        return Response({"image": FULL.render(find_image(self, image_id), self.version, self)})
+
+    @call("os_compute_api:proxy:images:delete", until="2.35")
+    def delete(self, request: Request, image_id: str) -> HeadersOnly:
+        """Delete an image (up to 2.35)."""
+        delete_image(actor=self.actor, image=find_image(self, image_id))
+        return HeadersOnly()
+
+
+def find_image(view: ComputeView, image_id: str) -> Image:
+    """The image of the path, if the caller may see it. Raises NotFound."""
+    uuid = as_uuid(image_id)
+    rows = Image.objects.visible_to(view.actor).exclude(status=ImageStatus.DELETED)
+    row = rows.filter(pk=uuid).first() if uuid else None
+    if row is None:
+        raise NotFound(f"Image {image_id} not found.")
+    return row
 
 
 class Networks(ComputeView):

@@ -88,8 +88,8 @@ def addresses_of(ids: Iterable[UUID], extended: bool = True) -> dict[UUID, Addre
 def _groups_of(ids: Iterable[UUID]) -> dict[UUID, list[dict[str, str]]]:
     found: dict[UUID, list[dict[str, str]]] = defaultdict(list)
     worn = Port.security_groups.through.objects.filter(port__instance__in=list(ids))
-    names = worn.values_list("port__instance_id", "securitygroup__name", "securitygroup_id").distinct()
-    for instance_id, name, _ in names.order_by("securitygroup__name"):
+    names = worn.values_list("port__instance_id", "securitygroup__name").distinct()
+    for instance_id, name in names.order_by("securitygroup__name"):
         found[instance_id].append({"name": name})
     return found
 
@@ -267,8 +267,3 @@ def _fault(fault: Fault, sees_details: bool) -> dict[str, Any]:
     if sees_details and fault.details:
         body["details"] = fault.details
     return body
-
-
-def defer_unseen(rows: Any, sees_hosts: bool) -> Any:
-    """Leave the long columns that a list does not show in the database."""
-    return rows.defer("key_public") if sees_hosts else rows.defer("key_public", "user_data")
