@@ -14,11 +14,8 @@ from contextlib import suppress
 from django.db import IntegrityError, transaction
 
 from compute.errors import NoMoreAddresses
-from compute.hypervisor.interface import mac_for
+from compute.hypervisor.interface import MAC_PREFIX, mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
-
-# Locally administered, and Neutron's own first three octets.
-MAC_PREFIX = "fa:16:3e"
 
 
 def new_mac() -> str:
@@ -55,37 +52,47 @@ def fits(subnet: Subnet, address: str) -> bool:
     except ValueError:
         return False
     return wanted in network and address not in (
-        str(network.network_address), str(network.broadcast_address), subnet.gateway_ip
+        str(network.network_address),
+        str(network.broadcast_address),
+        subnet.gateway_ip,
     )
 
 
 def allocate(port: Port, address: str | None = None) -> None:
-    """Give the port an address on each of its network's subnets, unless it has one.
+    """Give the port an address of its network, IPv4 and IPv6 each where there is a subnet, unless it has one.
 
-    ``address`` asks for a certain one. A port that Nacelle made gets the MAC of its IPv4 address, for
-    which hosts have a reservation already (``mac_for``). Raises NoMoreAddresses when a subnet is full
-    or the address is in use.
+    ``address`` asks for a certain one, and for no other. A port that Nacelle made gets the MAC of its
+    IPv4 address, for which hosts have a reservation already (``mac_for``). Raises NoMoreAddresses when
+    the subnets are full, the address is in use, or it lies in none of them.
     """
-    for subnet in port.network.subnets.all():
-        if not port.addresses.filter(subnet=subnet).exists():
-            _allocate_on(port, subnet, address)
+    subnets = list(port.network.subnets.all())
+    if address is not None and not port.addresses.filter(address=address).exists():
+        _allocate_on(port, [subnet for subnet in subnets if fits(subnet, address)], address)
+    elif not port.addresses.exists():
+        for version in sorted({subnet.ip_version for subnet in subnets}):
+            _allocate_on(port, [subnet for subnet in subnets if subnet.ip_version == version], None)
     if not port.preserve:
         _take_mac_of_address(port)
 
 
-def _allocate_on(port: Port, subnet: Subnet, wanted: str | None) -> None:
-    taken = set(PortAddress.objects.filter(subnet=subnet).values_list("address", flat=True))
-    for candidate in [wanted] if wanted else _candidates(subnet, taken):
-        try:
-            with transaction.atomic():
-                PortAddress.objects.create(port=port, subnet=subnet, address=candidate)
-                return
-        except IntegrityError:
-            continue
+def allocate_on(port: Port, subnet: Subnet) -> None:
+    """Give the port any address of this subnet. Raises NoMoreAddresses."""
+    _allocate_on(port, [subnet], None)
+
+
+def _allocate_on(port: Port, subnets: list[Subnet], wanted: str | None) -> None:
+    for subnet in subnets:
+        taken = set(PortAddress.objects.filter(subnet=subnet).values_list("address", flat=True))
+        for candidate in [wanted] if wanted else _candidates(subnet, taken):
+            try:
+                with transaction.atomic():
+                    PortAddress.objects.create(port=port, subnet=subnet, address=candidate)
+                    return
+            except IntegrityError:
+                continue
+    where = ", ".join(f"{subnet} ({subnet.cidr})" for subnet in subnets) or "the network"
     raise NoMoreAddresses(
-        f"The address {wanted} is in use."
-        if wanted
-        else f"The subnet {subnet} ({subnet.cidr}) has no free address left."
+        f"The address {wanted} is in use." if wanted else f"There is no free address left on {where}."
     )
 
 

@@ -1,0 +1,53 @@
+"""What can be wrong with networks, by Neutron's names: its clients read the class from the error's body."""
+
+from __future__ import annotations
+
+from compute.errors import Conflict, Invalid, NotFound
+
+
+class NetworkNotFound(NotFound):
+    """No such network, or none that the caller may see."""
+
+
+class SubnetNotFound(NotFound):
+    """No such subnet."""
+
+
+class PortNotFound(NotFound):
+    """No such port."""
+
+
+class SecurityGroupNotFound(NotFound):
+    """No such security group."""
+
+
+class SecurityGroupRuleNotFound(NotFound):
+    """No such rule."""
+
+
+class ExtensionsNotFound(NotFound):
+    """No such extension."""
+
+
+class InvalidIpForNetwork(Invalid):
+    """The address lies in none of the network's subnets."""
+
+
+class PortInUse(Conflict):
+    """A server uses the port."""
+
+
+class MacAddressInUse(Conflict):
+    """Another port has the MAC address."""
+
+
+class SecurityGroupInUse(Conflict):
+    """Ports wear the group."""
+
+
+class SecurityGroupCannotRemoveDefault(Conflict):
+    """The group ``default`` stays, but for administrators."""
+
+
+class OverQuota(Conflict):
+    """The project has as many as it may have (409, as Neutron)."""
