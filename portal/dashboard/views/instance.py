@@ -1,0 +1,175 @@
+"""The page of one instance: overview, log, consoles, action log, edit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from django import forms
+from django.contrib import messages
+from django.db.models import Prefetch
+from django.http import HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+
+from compute.consoles import console_log
+from compute.errors import ComputeError
+from compute.instances import update_instance
+from compute.models import Action, Event, Fault, Instance, VmState
+from compute.operations import OPERATIONS
+from consoleproxy import tokens
+from portal.dashboard import menus
+from portal.dashboard.access import PageView, PortalRequest, action, page
+from portal.dashboard.middleware import nonce_for_styles
+from portal.dashboard.views.instances import addresses_of, instance_of
+from portal.identity.actor import Actor
+from portal.identity.policy import allows, enforce
+
+ACTIONS_SHOWN = 50
+LOG_LINES = 2000
+# Escape sequences of terminals (ECMA-48), and every other control character but tab and newline.
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+TABS = (
+    ("instance", "Overview", "os_compute_api:servers:show"),
+    ("instance_log", "Log", "os_compute_api:os-console-output"),
+    ("instance_console", "Console", tokens.RULE),
+    ("instance_serial", "Serial console", tokens.RULE),
+    ("instance_actions", "Action log", "os_compute_api:os-instance-actions:list"),
+)
+
+
+def plain(text: str) -> str:
+    """A console log without what a terminal would act on: what remains is text and nothing else."""
+    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+
+
+def _context(request: PortalRequest, instance: Instance, here: str) -> dict[str, Any]:
+    """What every tab shows."""
+    actor = request.actor
+    return {
+        "instance": instance,
+        "addresses": addresses_of(instance),
+        "menu": menus.entries(instance, actor),
+        "tabs": [(name, label) for name, label, rule in TABS if allows(actor, rule, instance.project_id)],
+        "here": here,
+        "may_edit": allows(actor, "os_compute_api:servers:update", instance.project_id),
+        "sees_host": allows(actor, "os_compute_api:os-extended-server-attributes", instance.project_id),
+    }
+
+
+def _tab(name: str, template: str) -> PageView[[object]]:
+    """The view of a tab whose content a script fills in."""
+    rule = next(rule for tab, _, rule in TABS if tab == name)
+
+    def view(request: PortalRequest, instance_id: object) -> HttpResponse:
+        instance = instance_of(request.actor, instance_id)
+        enforce(request.actor, rule, instance.project_id)
+        context = _context(request, instance, name)
+        if name == "instance_serial":
+            context["style_nonce"] = nonce_for_styles(request)
+        return render(request, template, context)
+
+    return view
+
+
+log_tab = page(_tab("instance_log", "instances/log.html"))
+console_tab = page(_tab("instance_console", "instances/console.html"))
+serial_tab = page(_tab("instance_serial", "instances/serial.html"))
+
+
+@page
+def overview(request: PortalRequest, instance_id: object) -> HttpResponse:
+    """Everything about it."""
+    instance = instance_of(request.actor, instance_id)
+    ports = list(instance.ports.all())
+    boot = Action.objects.filter(instance=instance, progress__has_key="placement").first()
+    context = {
+        **_context(request, instance, "instance"),
+        "ports": ports,
+        "groups": sorted({group.name for port in ports for group in port.security_groups.all()}),
+        "fault": _fault(instance),
+        "open_action": Action.objects.filter(instance=instance, state__in=["queued", "running"]).first(),
+        "placement": boot.progress["placement"] if boot else None,
+        "failures": boot.progress.get("failures", {}) if boot else {},
+    }
+    return render(request, "instances/overview.html", context)
+
+
+def _fault(instance: Instance) -> Fault | None:
+    """The last fault, while the instance is in error (as the API shows it)."""
+    if instance.vm_state != VmState.ERROR:
+        return None
+    return Fault.objects.filter(instance=instance).last()
+
+
+@page
+def log_text(request: PortalRequest, instance_id: object) -> HttpResponse:
+    """The console log as plain text; the one answer that asks a host."""
+    instance = instance_of(request.actor, instance_id)
+    enforce(request.actor, "os_compute_api:os-console-output", instance.project_id)
+    try:
+        text = plain(console_log(instance, LOG_LINES))
+    except ComputeError as error:
+        return HttpResponse(str(error), status=409, content_type="text/plain; charset=utf-8")
+    return HttpResponse(text, content_type="text/plain; charset=utf-8")
+
+
+@action
+def console_url(request: PortalRequest, instance_id: object, kind: tokens.Kind) -> HttpResponse:
+    """A fresh websocket URL for the console in the page."""
+    instance = instance_of(request.actor, instance_id)
+    try:
+        url = tokens.issue(instance, request.actor, kind)
+    except ComputeError as error:
+        return JsonResponse({"message": str(error)}, status=409)
+    token = parse_qs(urlsplit(url).query)["token"][0]
+    return JsonResponse({"url": tokens.websocket_url(token, kind), "page": url})
+
+
+@page
+def actions(request: PortalRequest, instance_id: object) -> HttpResponse:
+    """What was done to it, step by step."""
+    instance = instance_of(request.actor, instance_id)
+    rows = Action.objects.filter(instance=instance).prefetch_related(Prefetch("events", Event.objects.all()))
+    context = {
+        **_context(request, instance, "instance_actions"),
+        "actions": [(row, label_of(row)) for row in rows[:ACTIONS_SHOWN]],
+        "sees_traces": _sees_traces(request.actor, instance),
+    }
+    return render(request, "instances/actions.html", context)
+
+
+def label_of(row: Action) -> str:
+    """What the operation is called on its button."""
+    operation = OPERATIONS.get(row.operation)
+    return operation.label if operation else row.operation
+
+
+def _sees_traces(actor: Actor, instance: Instance) -> bool:
+    return allows(actor, "os_compute_api:os-instance-actions:events:details", instance.project_id)
+
+
+class EditForm(forms.Form):
+    """What a user calls an instance."""
+
+    name = forms.CharField(max_length=255, error_messages={"required": "Give the instance a name."})
+    description = forms.CharField(max_length=255, required=False)
+
+
+@page
+def edit(request: PortalRequest, instance_id: object) -> HttpResponse:
+    """Change name and description."""
+    instance = instance_of(request.actor, instance_id)
+    enforce(request.actor, "os_compute_api:servers:update", instance.project_id)
+    now = {"name": instance.name, "description": instance.description or ""}
+    form = EditForm(request.POST if request.method == "POST" else None, initial=now)
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        fields = {"name": given["name"], "description": given["description"] or None}
+        update_instance(request.actor, instance, fields=fields)
+        messages.success(request, "Saved")
+        return redirect("instance", instance.pk)
+    context = {**_context(request, instance, "instance"), "form": form}
+    return render(request, "instances/edit.html", context, status=400 if form.errors else 200)
