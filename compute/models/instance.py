@@ -48,7 +48,7 @@ class Instance(models.Model):
         "identity.Project", on_delete=protect_the_living, db_constraint=False, related_name="instances"
     )
     user = models.ForeignKey(
-        "identity.User", on_delete=models.SET_NULL, null=True, db_constraint=False, related_name="+"
+        "identity.User", on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
     )
 
     flavor = models.JSONField(help_text="A copy of the flavor as it was (Flavor.snapshot).")

@@ -95,8 +95,10 @@ class IdentityView(ApiView):
         """Rows by these fields of the query (``name`` with its comparators) and by ``enabled``."""
         for key, value in self.query.items():
             name, _, comparator = key.partition("__")
-            if name not in names or "\0" in value:
+            if name not in names:
                 continue
+            if "\0" in value:
+                return rows.none()
             if name == "enabled":
                 rows = rows.filter(enabled=is_true(value))
             elif not comparator:

@@ -25,7 +25,7 @@ class Name(Text):
     """A name: something to see in it, and of a bounded length."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"max_length": 255, **options})
+        super().__init__(**{"max_length": 255, "allow_blank": False, **options})
 
     def to_internal_value(self, data: Any) -> str:
         """Refuse what looks empty."""
@@ -114,12 +114,13 @@ class WithExtra(Body):
     def to_internal_value(self, data: Any) -> Any:
         """Split the known from the unknown; the unknown must be small."""
         if not isinstance(data, dict):
-            raise ValidationError("It must be an object.")
+            raise ValidationError({"non_field_errors": ["The body must be an object."]})
         unknown = {str(key): value for key, value in data.items() if key not in self.fields}
         if refused := sorted(self.reserved & set(unknown)):
-            raise ValidationError(f"It cannot be set ({', '.join(refused)}).")
+            raise ValidationError({name: ["It cannot be set."] for name in refused})
         if len(orjson.dumps(unknown)) > EXTRA_CAP_BYTES:
-            raise ValidationError(f"Additional properties may take {EXTRA_CAP_BYTES} bytes together.")
+            sentence = f"Additional properties may take {EXTRA_CAP_BYTES} bytes together."
+            raise ValidationError({"non_field_errors": [sentence]})
         value = super().to_internal_value({key: one for key, one in data.items() if key in self.fields})
         if unknown:
             value["extra"] = unknown
