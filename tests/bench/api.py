@@ -51,7 +51,7 @@ def _list(wire: Wire, size: int, runs: int) -> list[Figure]:
     found = spread(name, timed(lambda: wire.get(path), 200, runs), goal=goal, openstack=openstack)
     if size == LIMIT:
         latest = timed(lambda: wire.get(path, **LATEST), 200, runs)
-        found += spread(f"    the same at the latest version ({size:,} rows)", latest, goal=goal, openstack=None)
+        found += spread(f"    the same at the latest version ({size:,} rows)", latest, goal=None, openstack=None)
     return found
 
 

@@ -1,0 +1,36 @@
+"""One Nacelle for all of these tests; each leaves it as it found it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.cloud import Cloud
+from tests.e2e.nacelle import Nacelle
+
+# A worker that was killed is missed after this time; the default would only make the tests slower.
+LEASE_SECONDS = "4"
+
+
+@pytest.fixture(scope="session")
+def nacelle() -> Iterator[Nacelle]:
+    """A Nacelle that runs, on this machine's libvirt."""
+    own = Nacelle(NACELLE_LEASE_SECONDS=LEASE_SECONDS)
+    try:
+        own.build_image()
+        own.start()
+        yield own
+    finally:
+        own.remove()
+
+
+@pytest.fixture
+def cloud(nacelle: Nacelle) -> Iterator[Cloud]:
+    """The cloud that it is, with the first instance running."""
+    cloud = Cloud(nacelle)
+    hello = cloud.named("hello")
+    assert hello is not None
+    cloud.wait_for_status(hello["id"], "ACTIVE")
+    yield cloud
+    cloud.close()
