@@ -88,6 +88,7 @@ declare(
     Rule("image:deactivate", "member", "Stop an image from being used, and let it be used again."),
     Rule("network:get", "reader", "Show and list networks, subnets, ports and security groups."),
     Rule("network:modify", "member", "Create and delete ports and security groups."),
+    Rule("network:quotas", "admin", "List the network quotas of all projects."),
     Rule("network:modify:foreign_mac", "admin", "Choose a port's MAC address on another project's network."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
