@@ -20,7 +20,7 @@ declare(
     Rule(_I + "validate_token", "service", "Show what a token says.", system_role="reader", owner=True),
     Rule(_I + "revoke_token", "admin", "End a token before its time.", owner=True),
     _read("list_domains", "List domains."),
-    _read("get_domain", "Show a domain.", in_domain=True),
+    Rule(_I + "get_domain", "reader", "Show a domain.", system_role="reader", domain_role="reader"),
     _admin("create_domain", "Create a domain."),
     _admin("update_domain", "Change a domain."),
     _admin("delete_domain", "Delete a domain and all that is in it."),

@@ -10,6 +10,7 @@ from django.db.models import Model, QuerySet
 from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
 
+from portal.api.body import Body
 from portal.api.paging import after, limit_of, next_link
 from portal.api.wire import ApiView
 from portal.identity.errors import NotAllowed, NotFound
@@ -82,6 +83,13 @@ class IdentityView(ApiView):
         if not (inner := self.wrapped(name)):
             raise ParseError(f"Nothing to change: the object {name} is empty.")
         return inner
+
+    def read_changes(self, name: str, reader: type[Body], object_id: str) -> dict[str, Any]:
+        """The changes of an update. Clients may send the id along (Tempest does), but not another one."""
+        changes = reader.read(self.changes(name))
+        if changes.pop("id", object_id) != object_id:
+            raise ParseError(f"The id of a {name} does not change.")
+        return changes
 
     def found(self, rows: QuerySet[Row], kind: str, object_id: str, rule: str, **target: str | None) -> Row:
         """The row that the caller may see. Without the right to look, nobody learns whether it exists (403)."""

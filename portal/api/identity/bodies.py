@@ -162,7 +162,7 @@ class ProjectBody(WithExtra):
 class ProjectUpdate(Updating, ProjectBody):
     """Changes of a project."""
 
-    reserved = WithExtra.reserved - {"id"}
+    id = Name(max_length=64)
 
 
 class UserBody(WithExtra):
@@ -180,6 +180,8 @@ class UserBody(WithExtra):
 
 class UserUpdate(Updating, UserBody):
     """Changes of a user."""
+
+    id = Name(max_length=64)
 
 
 class PasswordBody(Body):

@@ -9,6 +9,7 @@ from portal.api.identity import shapes
 from portal.api.identity.base import IdentityView
 from portal.api.identity.bodies import DomainBody, DomainUpdate
 from portal.api.wire import HeadersOnly
+from portal.identity.errors import NotFound
 from portal.identity.models import Domain
 from portal.identity.projects import create_domain, delete_domain, update_domain
 
@@ -34,7 +35,13 @@ class OneDomain(IdentityView):
     """One domain."""
 
     def _domain(self, domain_id: str, rule: str) -> Domain:
-        return self.found(Domain.objects.all(), "domain", domain_id, rule, domain_id=domain_id)
+        """The domain; that of the token's own project counts as the project's."""
+        own = self.actor.project_id if domain_id == self.actor.project_domain_id else ""
+        self.enforce(rule, own, domain_id=domain_id)
+        domain = Domain.objects.filter(pk=domain_id).first()
+        if domain is None:
+            raise NotFound("domain", domain_id)
+        return domain
 
     def get(self, request: Request, domain_id: str) -> Response:
         """Show."""
@@ -43,7 +50,7 @@ class OneDomain(IdentityView):
     def patch(self, request: Request, domain_id: str) -> Response:
         """Change."""
         domain = self._domain(domain_id, "update_domain")
-        domain = update_domain(domain, DomainUpdate.read(self.changes("domain")))
+        domain = update_domain(domain, self.read_changes("domain", DomainUpdate, domain_id))
         return Response({"domain": shapes.domain(domain)})
 
     def delete(self, request: Request, domain_id: str) -> HeadersOnly:

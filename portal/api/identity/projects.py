@@ -108,7 +108,7 @@ class OneProject(IdentityView):
     def patch(self, request: Request, project_id: str) -> Response:
         """Change."""
         row = self.project(project_id, "update_project")
-        changes = ProjectUpdate.read(self.changes("project"))
+        changes = self.read_changes("project", ProjectUpdate, project_id)
         if changes.pop("is_domain", isinstance(row, Domain)) != isinstance(row, Domain):
             raise ParseError("A project does not become a domain, nor a domain a project.")
         if isinstance(row, Domain):

@@ -51,7 +51,7 @@ class OneRole(IdentityView):
     def patch(self, request: Request, role_id: str) -> Response:
         """Change."""
         role = self.role(role_id, "update_role")
-        role = update_role(role, RoleUpdate.read(self.changes("role")))
+        role = update_role(role, self.read_changes("role", RoleUpdate, role_id))
         return Response({"role": shapes.role(role)})
 
     def delete(self, request: Request, role_id: str) -> HeadersOnly:

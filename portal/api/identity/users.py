@@ -58,7 +58,7 @@ class OneUser(IdentityView):
     def patch(self, request: Request, user_id: str) -> Response:
         """Change."""
         user = self.user(user_id, "update_user")
-        changes = UserUpdate.read(self.changes("user"))
+        changes = self.read_changes("user", UserUpdate, user_id)
         if changes.pop("domain_id", user.domain_id) != user.domain_id:
             raise NotAllowed("move a user to another domain.")
         return Response({"user": shapes.user(update_user(user, _stored(changes)))})

@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoAssertNumQueries
 
 from compute.models import Change
-from portal.identity.models import User
+from portal.identity.models import Domain, Role, User
+from portal.identity.roles import Target, grant
 from portal.identity.tokens import Scope, issue
 from tests.conftest import PASSWORD, Cloud, Persona
 
@@ -146,9 +147,6 @@ def test_who_may(alice: Persona, bob: Persona, charlie: Persona, anyone: Persona
 
 
 def test_a_reader_of_the_system_sees_all_and_changes_nothing(cloud: Cloud, alice: Persona) -> None:
-    from portal.identity.models import Role
-    from portal.identity.roles import Target, grant
-
     assert alice.user
     grant(alice.user, Role.objects.get(name="reader"), Target())
     reader = Persona(token=issue(alice.user, Scope(system=True), ("password",))[0])
@@ -157,13 +155,8 @@ def test_a_reader_of_the_system_sees_all_and_changes_nothing(cloud: Cloud, alice
 
 
 def test_roles_on_a_domain_reach_no_further(cloud: Cloud, alice: Persona, root: Persona) -> None:
-    from portal.identity.models import Role
-    from portal.identity.roles import Target, grant
-
     domain = root.post("/identity/v3/domains", {"domain": {"name": "elsewhere"}}).json()["domain"]
     root.post(USERS, {"user": {"name": "eve", "domain_id": domain["id"]}})
-    from portal.identity.models import Domain
-
     there = Domain.objects.get(pk=domain["id"])
     assert alice.user
     grant(alice.user, Role.objects.get(name="admin"), Target(domain=there))
@@ -226,3 +219,11 @@ def test_slashes_at_the_end(root: Persona, cloud: Cloud) -> None:
     assert root.get(f"{USERS}/a%00b").status_code == 404
     assert root.get("/identity/v3/nonsense").json()["error"]["code"] == 404
     assert root.put(USERS, {}).status_code == 405
+
+
+def test_the_id_may_come_along_but_not_change(root: Persona, alice: Persona) -> None:
+    assert alice.user
+    own = f"{USERS}/{alice.user.id}"
+    assert root.patch(own, {"user": {"id": alice.user.id, "description": "x"}}).status_code == 200
+    assert root.patch(own, {"user": {"id": "another"}}).status_code == 400
+    assert root.patch(own, {"user": {}}).status_code == 400
