@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import dj_database_url
+import django_stubs_ext
+
+django_stubs_ext.monkeypatch()  # generic classes of Django (ModelAdmin[…]) may be subscripted when the program runs
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 DATA_DIR = Path(os.environ.get("NACELLE_DATA_DIR", BASE_DIR / "var")).resolve()
@@ -67,7 +70,7 @@ STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))
 SHUTDOWN_GRACE_SECONDS = float(os.environ.get("NACELLE_SHUTDOWN_GRACE", "60"))
 LEASE_SECONDS = float(os.environ.get("NACELLE_LEASE_SECONDS", "15"))
 IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)))
-PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "10.77.0.0/20")
+PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
 STORAGE_POOL = os.environ.get("NACELLE_STORAGE_POOL", "nacelle")
 STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle")
 RAM_ALLOCATION_RATIO = float(os.environ.get("NACELLE_RAM_RATIO", "1.5"))

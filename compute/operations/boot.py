@@ -47,7 +47,15 @@ class Boot(Operation):
             if placement.host is not None:
                 self.set_instance(host=placement.host)
         if placement.host is None:
-            raise NoValidHost(placement.explanation.sentence())
+            raise NoValidHost(self._why_nowhere(placement.explanation.sentence()))
+
+    def _why_nowhere(self, sentence: str) -> str:
+        """The scheduler's sentence, or what the hosts said that were tried: that is what went wrong then."""
+        failures = self.action.progress.get("failures", {})
+        if not failures:
+            return sentence
+        said = "; ".join(f"{host}: {why}" for host, why in failures.items())
+        return f"The server could not be built on any host that has room for it. {said}"
 
     def unschedule(self) -> None:
         """Give the claim back, once."""

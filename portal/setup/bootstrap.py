@@ -16,13 +16,14 @@ from compute.flavor_defaults import ensure_flavors
 from compute.hosts.registration import add_host
 from compute.images.registration import register_image
 from compute.images.tiny import build as tiny
-from compute.models import Host, Image, Instance
+from compute.models import Host, Image, Instance, Network
 from compute.networks.bootstrap import ensure_private_network
 from compute.operations.create import BootRequest, create
 from portal.identity.actor import SYSTEM, actor_on_project
 from portal.identity.backend import verify_password
 from portal.identity.bootstrap import Access, admin_openrc, clouds_yaml, ensure_identity, write_private
 from portal.identity.models import Project, User
+from portal.setup.private_range import free_range
 
 TINY_PROPERTIES = {"os_distro": "nacelle-tiny", "hw_architecture": "x86_64"}
 LOCAL_URI = "qemu:///system"
@@ -49,7 +50,8 @@ def base_data(say: Say) -> None:
     elif not (settings.DATA_DIR / CLOUDS_YAML).exists():
         say("The administrator's password is not known here; set NACELLE_ADMIN_PASSWORD once to choose a new one.")
     ensure_flavors()
-    ensure_private_network(identity.project, settings.PRIVATE_NETWORK_CIDR)
+    if not Network.objects.filter(project=identity.project, name="private").exists():
+        ensure_private_network(identity.project, settings.PRIVATE_NETWORK_CIDR or free_range())
 
 
 def tiny_images(say: Say) -> None:

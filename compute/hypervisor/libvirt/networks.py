@@ -127,9 +127,10 @@ class Networks:
         if not handle.isActive():
             try:
                 handle.create()
-            except libvirt.libvirtError:
+            except libvirt.libvirtError as error:
                 if not handle.isActive():  # else another caller was faster
-                    raise
+                    said = error.get_error_message() or "no reason given"
+                    raise Failed(f"The host could not start the network {handle.name()}: {said}.") from error
 
     def _give_back(self, handle: Any, spec: NetworkSpec, address: str | None) -> None:
         """Restore the reservation that this address was born with, unless it has another."""
