@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -60,6 +61,11 @@ def tiny_raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return raw
 
 
+def at(spec: NetworkSpec, number: int) -> str:
+    """An address of the network."""
+    return spec.gateway.removesuffix(".1") + f".{number}"
+
+
 @dataclass
 class Bench:
     """A driver, and what a test has put on its host."""
@@ -71,8 +77,8 @@ class Bench:
 
     def network(self, **facts: Any) -> NetworkSpec:
         """Values of a network that nothing else on the machine uses; the test makes it."""
-        octet = 16 * (len(self.networks) + 1)
-        spec = NetworkSpec(uuid.uuid4(), f"10.229.{octet}.0/20", f"10.229.{octet}.1", **facts)
+        prefix = f"10.{secrets.choice(range(200, 250))}.{16 * (len(self.networks) + 1)}"
+        spec = NetworkSpec(uuid.uuid4(), f"{prefix}.0/20", f"{prefix}.1", **facts)
         self.networks.append(spec.uuid)
         return spec
 

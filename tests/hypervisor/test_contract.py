@@ -24,7 +24,7 @@ from compute.hypervisor.interface import (
     Reservation,
     mac_for,
 )
-from tests.hypervisor.conftest import Bench
+from tests.hypervisor.conftest import Bench, at
 
 MIB = 1024**2
 CONTENT = os.urandom(MIB) + bytes(MIB) + os.urandom(1000) + bytes(100_000)
@@ -155,18 +155,18 @@ def test_an_overlay_needs_a_base(bench: Bench) -> None:
 # networks -----------------------------------------------------------------------------------------
 def test_networks_come_and_go(bench: Bench) -> None:
     spec = bench.network()
-    bench.driver.ensure_network(spec, [Reservation("52:54:00:00:00:01", "10.229.16.9", "nine")])
+    bench.driver.ensure_network(spec, [Reservation("52:54:00:00:00:01", at(spec, 9), "nine")])
     bench.driver.ensure_network(spec)
-    address = "10.229.16.10"
+    address = at(spec, 10)
     bench.driver.reserve(spec.uuid, Reservation(mac_for(spec.uuid, spec.cidr, address), address, "ten"))
-    bench.driver.reserve(spec.uuid, Reservation("52:54:00:00:00:02", "10.229.16.9", "nine"))
+    bench.driver.reserve(spec.uuid, Reservation("52:54:00:00:00:02", at(spec, 9), "nine"))
     bench.driver.release(spec.uuid, "52:54:00:00:00:02")
     bench.driver.release(spec.uuid, "52:54:00:00:00:02")
     bench.driver.remove_network(spec.uuid)
     bench.driver.remove_network(spec.uuid)
     bench.driver.release(spec.uuid, "52:54:00:00:00:02")
     with pytest.raises(Gone):
-        bench.driver.reserve(spec.uuid, Reservation("52:54:00:00:00:01", "10.229.16.9"))
+        bench.driver.reserve(spec.uuid, Reservation("52:54:00:00:00:01", at(spec, 9)))
 
 
 # a guest's life -----------------------------------------------------------------------------------
@@ -307,6 +307,7 @@ def assert_ends(bench: Bench, guest: uuid.UUID, how: str) -> None:
 # events -------------------------------------------------------------------------------------------
 def test_events_are_told(bench: Bench) -> None:
     events: list[GuestEvent] = []
+    bench.driver.watch(lambda event: None, lambda reason: None)
     bench.driver.watch(events.append, lambda reason: None)
     guest = bench.guest()
     bench.driver.define(guest)

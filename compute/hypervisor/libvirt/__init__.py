@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 
-from compute.hypervisor.libvirt.errors import plain_errors
 from compute.hypervisor.libvirt.events import Events
 from compute.hypervisor.libvirt.guests import Guests
 from compute.hypervisor.libvirt.networks import Networks
@@ -27,9 +26,6 @@ class LibvirtHypervisor(Guests, Networks, Events):
         self._refreshed_at = float("-inf")
         self._managed = {}
         self._specs = {}
+        self._watched = None
+        self._watchers = []
         self._network_lock = threading.Lock()
-
-    @plain_errors()
-    def close(self) -> None:
-        """Let the connection go; a later verb opens a new one."""
-        self._session.close()

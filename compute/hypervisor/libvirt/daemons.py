@@ -10,7 +10,6 @@ import grp
 import os
 import shutil
 import signal
-import signal
 import socket
 import stat
 import subprocess
@@ -35,7 +34,7 @@ def ensure_running(folder: Path) -> list[int]:
     """
     started = []
     for program, sockets in (("virtlogd", LOG_DAEMON_SOCKETS), ("libvirtd", HYPERVISOR_SOCKETS)):
-        if not _answers(sockets):
+        if not _is_there(program, sockets):
             if program == "libvirtd":
                 give_kvm_its_group()
             started.append(_start(program, sockets, folder))
@@ -63,6 +62,16 @@ def give_kvm_its_group() -> None:
             os.chmod(KVM, 0o660)
 
 
+def _is_there(program: str, sockets: tuple[str, ...]) -> bool:
+    """Whether it answers. Only root may ask virtlogd, so that one need only be there for others."""
+    try:
+        return _answers(sockets)
+    except PermissionError as error:
+        if program == "virtlogd":
+            return True
+        raise Failed("libvirt runs, but this user may not use it: as root add the user to the group libvirt.") from error
+
+
 def _answers(names: tuple[str, ...]) -> bool:
     return any(_connects(SOCKETS / name) for name in names)
 
@@ -71,7 +80,7 @@ def _connects(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         try:
             client.connect(str(path))
-        except OSError:
+        except (FileNotFoundError, ConnectionError):
             return False
     return True
 
@@ -81,7 +90,7 @@ def _start(program: str, sockets: tuple[str, ...], folder: Path) -> int:
     if path is None:
         raise Failed(f"{program} is not installed. On Debian: apt install libvirt-daemon-system qemu-system-x86")
     if os.geteuid() != 0:
-        raise Failed(f"{program} does not run, and only root can start it.")
+        raise Failed(f"{program} does not run, and only root can start it: sudo systemctl start libvirtd virtlogd")
     folder.mkdir(parents=True, exist_ok=True)
     pid_file, log = folder / f"{program}.pid", folder / f"{program}.log"
     outputs = {"LIBVIRT_LOG_OUTPUTS": f"3:file:{log}"}

@@ -49,12 +49,16 @@ def network(spec: NetworkSpec, reservations: Iterable[Reservation] = ()) -> Elem
 
 def dhcp_host(reservation: Reservation) -> Element:
     """One reservation. Raises Failed where a value is not what it should be."""
-    name = reservation.hostname or default_hostname(reservation.address)
+    try:
+        address = str(ip_address(reservation.address))
+    except ValueError as error:
+        raise Failed(str(error)) from error
+    name = reservation.hostname or default_hostname(address)
     if not HOSTNAME.fullmatch(name):
         raise Failed(f"{name!r} is not a host name.")
     if not MAC.fullmatch(reservation.mac.lower()):
         raise Failed(f"{reservation.mac!r} is not a MAC address.")
-    return E.host(mac=reservation.mac.lower(), name=name, ip=str(ip_address(reservation.address)))
+    return E.host(mac=reservation.mac.lower(), name=name, ip=address)
 
 
 def default_hostname(address: str) -> str:
