@@ -25,7 +25,7 @@ P = ParamSpec("P")
 class PortalRequest(HttpRequest):
     """A request whose user is logged in and has a role on ``actor``'s project."""
 
-    user: User  # type: ignore[assignment]  # any other was sent to the login page
+    user: User  # anybody else was sent to the login page
     actor: Actor
     projects: list[Project]
 
@@ -41,7 +41,7 @@ def projects_of(user: User) -> list[Project]:
 
 
 def actor_in(user: User, projects: list[Project], wanted: str | None) -> Actor | None:
-    """The actor on the project that the session names, or else on the default one, or else on the first."""
+    """The actor on the project that is wanted, or else on the default one, or else on the first."""
     order = {wanted: 0, user.default_project_id: 1}
     for project in sorted(projects, key=lambda one: order.get(one.id, 2)):
         if actor := actor_on_project(user, project):
@@ -66,7 +66,7 @@ def page(view: PageView[P]) -> View[P]:
     """A view for whoever is logged in and has a role on a project. Its answers are never cached."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.user.is_authenticated:
             return _to_login(request)
         if not _identified(request):
@@ -91,7 +91,7 @@ def admin_page(view: PageView[P]) -> View[P]:
     """A view for administrators of the cloud."""
 
     @wraps(view)
-    def guarded(request: PortalRequest, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+    def guarded(request: PortalRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
         if not request.actor.is_admin:
             return errors.forbidden(request)
         return view(request, *args, **kwargs)

@@ -72,17 +72,21 @@ class Feed:
 
     def read(self) -> list[Seen]:
         """The rows that have appeared since."""
-        rows = Change.objects.filter(id__gt=self.floor).order_by("id").values_list("id", "kind", "object_id", "project_id", "at")
+        rows = (
+            Change.objects.filter(id__gt=self.floor)
+            .order_by("id")
+            .values_list("id", "kind", "object_id", "project_id", "at")
+        )
         settled = timezone.now() - (timedelta(0) if connection.vendor == "sqlite" else LATE)
-        fresh, moving = [], True
-        for *values, at in rows:
-            seen = Seen(*values)
-            if seen.id not in self.above:
-                fresh.append(seen)
-                self.above.add(seen.id)
+        fresh: list[Seen] = []
+        moving = True
+        for number, kind, object_id, project_id, at in rows:
+            if number not in self.above:
+                fresh.append(Seen(number, kind, object_id, project_id))
+                self.above.add(number)
             moving = moving and at <= settled
             if moving:
-                self.floor = seen.id
+                self.floor = number
         self.above = {one for one in self.above if one > self.floor}
         return fresh
 

@@ -19,6 +19,7 @@ from portal.dashboard.views import (
     launch,
     networks,
     overview,
+    password,
 )
 
 _ONE = "instances/<uuid:instance_id>/"
@@ -26,6 +27,7 @@ _ONE = "instances/<uuid:instance_id>/"
 urlpatterns: list[Any] = [
     path("login", auth.log_in, name="login"),
     path("logout", auth.log_out, name="logout"),
+    path("password", password.password, name="password"),
     path("project", auth.choose_project, name="choose_project"),
     path("", overview.overview, name="overview"),
     path("instances/", instances.instances, name="instances"),

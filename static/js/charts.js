@@ -3,7 +3,7 @@
 const NS = "http://www.w3.org/2000/svg";
 const HEIGHT = 150;
 const BOTTOM = 20;
-const LEFT = 44;
+const LEFT = 54;
 const EVERY = 10000;
 
 const section = document.getElementById("load");
@@ -18,14 +18,13 @@ function make(name, attributes, text) {
 }
 
 function words(value, unit) {
-  if (unit === "MiB" && value >= 1024) return `${(value / 1024).toFixed(1)} GiB`;
-  if (unit === "%") return `${value.toFixed(value < 10 ? 1 : 0)} %`;
+  if (unit === "MiB" && value >= 1024) return words(value / 1024, "GiB");
   return `${Number(value.toFixed(1))}${unit && ` ${unit}`}`;
 }
 
 function clock(seconds) {
   const at = new Date(seconds * 1000);
-  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
   return range === "7d" ? `${at.toLocaleDateString([], { weekday: "short" })} ${time}` : time;
 }
 

@@ -196,5 +196,6 @@ function toggleTheme() {
 
 document.querySelector("[data-theme-toggle]")?.addEventListener("click", toggleTheme);
 for (const toast of toasts?.children ?? []) lifeOf(toast);
+document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 setInterval(ages, 5000);
 start();

@@ -105,6 +105,12 @@ def since(end: datetime | None, start: datetime) -> str:
     return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.1f} s"
 
 
+@register.filter
+def clock(moment: datetime | None) -> str:
+    """The time of day to the millisecond."""
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}" if moment else ""
+
+
 @register.inclusion_tag("parts/moment.html")
 def moment(at: datetime | None, *, ago: bool = True) -> dict[str, Any]:
     """A time element: its age, with the exact time on hover, or the exact time alone."""
@@ -122,6 +128,12 @@ def bar(used: float, total: float) -> dict[str, Any]:
     """A bar of what is used of a total; nothing for a total that has no limit (below zero)."""
     percent = min(100.0, 100 * used / total) if total > 0 else 0
     return {"percent": f"{percent:.2f}", "tone": fullness(used, total)}
+
+
+@register.inclusion_tag("parts/bar.html")
+def share(part: float, whole: float) -> dict[str, Any]:
+    """A bar of a part of a whole, where full is nothing to worry about."""
+    return {"percent": f"{min(100.0, 100 * part / whole) if whole > 0 else 0:.2f}", "tone": ""}
 
 
 @register.inclusion_tag("parts/donut.html")

@@ -22,7 +22,9 @@ class LoginForm(forms.Form):
 
     name = forms.CharField(max_length=255, error_messages={"required": "Enter your user name."})
     password = forms.CharField(
-        max_length=PASSWORD_MAX_LENGTH, strip=False, widget=forms.PasswordInput,
+        max_length=PASSWORD_MAX_LENGTH,
+        strip=False,
+        widget=forms.PasswordInput,
         error_messages={"required": "Enter your password.", "max_length": "That is too long for a password."},
     )
     domain = forms.CharField(max_length=64, required=False)
@@ -59,7 +61,7 @@ def log_in(request: HttpRequest) -> HttpResponse:
         return HttpResponseRedirect(target)
     form = LoginForm(request, request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
-        login(request, form.user)          # rotates the session's key
+        login(request, form.user)  # rotates the session's key
         return HttpResponseRedirect(target)
     return render(request, "login.html", {"form": form, "next": target}, status=400 if form.errors else 200)
 

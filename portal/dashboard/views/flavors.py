@@ -22,7 +22,9 @@ class FlavorForm(forms.Form):
     name = forms.CharField(max_length=255, error_messages={"required": "Give the flavor a name."})
     vcpus = forms.IntegerField(min_value=1, max_value=LARGEST, initial=1, label="vCPUs")
     memory_mb = forms.IntegerField(min_value=1, max_value=LARGEST, initial=1024, label="Memory, MiB")
-    disk_gb = forms.IntegerField(min_value=0, max_value=LARGEST, initial=10, label="Disk, GiB", help_text="0: as large as the image")
+    disk_gb = forms.IntegerField(
+        min_value=0, max_value=LARGEST, initial=10, label="Disk, GiB", help_text="0: as large as the image"
+    )
     description = forms.CharField(max_length=65_535, required=False)
     is_public = forms.BooleanField(required=False, initial=True, label="Every project may use it")
 

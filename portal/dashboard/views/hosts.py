@@ -27,11 +27,15 @@ INSTANCES_SHOWN = 100
 class HostForm(forms.Form):
     """A URI is all that a host needs."""
 
-    uri = forms.CharField(max_length=255, label="Libvirt URI", error_messages={"required": "Enter the host's libvirt URI."})
+    uri = forms.CharField(
+        max_length=255, label="Libvirt URI", error_messages={"required": "Enter the host's libvirt URI."}
+    )
     name = forms.CharField(max_length=255, required=False, help_text="Empty: the host's own name")
     zone = forms.CharField(max_length=255, required=False, initial="nova", label="Availability zone")
     domain_type = forms.ChoiceField(
-        required=False, choices=[("", "As the host's processor can"), ("kvm", "kvm"), ("qemu", "qemu")], label="Virtualisation"
+        required=False,
+        choices=[("", "As the host's processor can"), ("kvm", "kvm"), ("qemu", "qemu")],
+        label="Virtualisation",
     )
 
 
@@ -89,8 +93,8 @@ class Bucket(Func):
         super().__init__(F(moment), seconds=int(seconds))
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite keeps times as text."""
-        template = "CAST(strftime('%%s', %(expressions)s) AS INTEGER) / %(seconds)s"
+        """SQLite keeps times as text. The percent sign passes two formattings: the template's and the query's."""
+        template = "CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(seconds)s"
         return self.as_sql(compiler, connection, template=template, **context)
 
     def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
@@ -102,8 +106,12 @@ class Bucket(Func):
 def load(host: Host, reach: timedelta, seconds: int) -> dict[str, list[float]]:
     """The load since ``reach`` ago as columns: time (seconds of the epoch), CPU %, memory MiB, disk GiB, guests."""
     rows = HostSample.objects.filter(host=host, at__gte=timezone.now() - reach).order_by()
-    slices = rows.annotate(slice=Bucket("at", seconds)).values("slice").annotate(
-        cpu=Avg("cpu_percent"), memory=Avg("memory_used_mb"), disk=Avg("disk_used_gb"), guests=Max("guests_running")
+    slices = (
+        rows.annotate(slice=Bucket("at", seconds))
+        .values("slice")
+        .annotate(
+            cpu=Avg("cpu_percent"), memory=Avg("memory_used_mb"), disk=Avg("disk_used_gb"), guests=Max("guests_running")
+        )
     )
     points = slices.order_by("slice").values_list("slice", "cpu", "memory", "disk", "guests")
     names = ("at", "cpu", "memory", "disk", "guests")

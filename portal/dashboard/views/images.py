@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -84,7 +83,12 @@ def upload(request: PortalRequest) -> HttpResponse:
     """The form; the browser sends details and file at once."""
     enforce(request.actor, "image:create", request.actor.project_id)
     sent = request.method == "POST"
-    form = UploadForm(request.actor, request.POST if sent else None, request.FILES if sent else None, initial={"visibility": "private"})
+    form = UploadForm(
+        request.actor,
+        request.POST if sent else None,
+        request.FILES if sent else None,
+        initial={"visibility": "private"},
+    )
     if sent and form.is_valid() and (made := _uploaded(request, form)):
         messages.success(request, f"The image {made} is ready.")
         return answers.done(request, reverse("image", args=[made.pk]))
@@ -93,17 +97,14 @@ def upload(request: PortalRequest) -> HttpResponse:
 
 def _uploaded(request: PortalRequest, form: UploadForm) -> Image | None:
     """The image with its data; None, with the reason in the form and nothing left behind."""
-    wanted = verbs.ImageRequest(
-        **form.details(), disk_format=form.cleaned_data["disk_format"], container_format="bare"
-    )
-    file: UploadedFile = form.cleaned_data["file"]
+    wanted = verbs.ImageRequest(**form.details(), disk_format=form.cleaned_data["disk_format"], container_format="bare")
     try:
         made = verbs.create_image(actor=request.actor, wanted=wanted)
     except ComputeError as error:
         form.add_error(None, str(error))
         return None
     try:
-        return verbs.upload(actor=request.actor, image=made, stream=file)
+        return verbs.upload(actor=request.actor, image=made, stream=form.cleaned_data["file"])
     except ComputeError as error:
         form.add_error("file", str(error))
         verbs.update_image(actor=request.actor, image=made, changes={"protected": False})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+from uuid import UUID
 
 from django import forms
 from django.contrib import messages
@@ -28,7 +29,9 @@ from portal.identity.policy import allows, enforce
 ACTIONS_SHOWN = 50
 LOG_LINES = 2000
 # Escape sequences of terminals (ECMA-48), and every other control character but tab and newline.
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])")
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
+)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 TABS = (
@@ -59,11 +62,11 @@ def _context(request: PortalRequest, instance: Instance, here: str) -> dict[str,
     }
 
 
-def _tab(name: str, template: str) -> PageView[[object]]:
+def _tab(name: str, template: str) -> PageView[[UUID]]:
     """The view of a tab whose content a script fills in."""
     rule = next(rule for tab, _, rule in TABS if tab == name)
 
-    def view(request: PortalRequest, instance_id: object) -> HttpResponse:
+    def view(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         instance = instance_of(request.actor, instance_id)
         enforce(request.actor, rule, instance.project_id)
         context = _context(request, instance, name)
@@ -80,7 +83,7 @@ serial_tab = page(_tab("instance_serial", "instances/serial.html"))
 
 
 @page
-def overview(request: PortalRequest, instance_id: object) -> HttpResponse:
+def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     """Everything about it."""
     instance = instance_of(request.actor, instance_id)
     ports = list(instance.ports.all())
@@ -105,7 +108,7 @@ def _fault(instance: Instance) -> Fault | None:
 
 
 @page
-def log_text(request: PortalRequest, instance_id: object) -> HttpResponse:
+def log_text(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     """The console log as plain text; the one answer that asks a host."""
     instance = instance_of(request.actor, instance_id)
     enforce(request.actor, "os_compute_api:os-console-output", instance.project_id)
@@ -117,7 +120,7 @@ def log_text(request: PortalRequest, instance_id: object) -> HttpResponse:
 
 
 @action
-def console_url(request: PortalRequest, instance_id: object, kind: tokens.Kind) -> HttpResponse:
+def console_url(request: PortalRequest, instance_id: UUID, kind: tokens.Kind) -> HttpResponse:
     """A fresh websocket URL for the console in the page."""
     instance = instance_of(request.actor, instance_id)
     try:
@@ -129,7 +132,7 @@ def console_url(request: PortalRequest, instance_id: object, kind: tokens.Kind) 
 
 
 @page
-def actions(request: PortalRequest, instance_id: object) -> HttpResponse:
+def actions(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     """What was done to it, step by step."""
     instance = instance_of(request.actor, instance_id)
     rows = Action.objects.filter(instance=instance).prefetch_related(Prefetch("events", Event.objects.all()))
@@ -159,7 +162,7 @@ class EditForm(forms.Form):
 
 
 @page
-def edit(request: PortalRequest, instance_id: object) -> HttpResponse:
+def edit(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     """Change name and description."""
     instance = instance_of(request.actor, instance_id)
     enforce(request.actor, "os_compute_api:servers:update", instance.project_id)

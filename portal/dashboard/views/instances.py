@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
@@ -120,10 +121,13 @@ def all_instances(request: PortalRequest) -> HttpResponse:
     return render(request, "instances/list.html", {**_table(request, rows), "all_projects": True})
 
 
-def instance_of(actor: Actor, instance_id: object) -> Instance:
+def instance_of(actor: Actor, instance_id: UUID | str) -> Instance:
     """The instance, if it is there and the actor may see it. Raises NotFound."""
     rows = with_addresses(Instance.objects.alive().visible_to(actor, all_projects=True))
-    found = rows.select_related("host", "project", "image", "user").filter(pk=instance_id).first()
+    try:
+        found = rows.select_related("host", "project", "image", "user").filter(pk=UUID(str(instance_id))).first()
+    except ValueError:
+        found = None
     if found is None:
         raise NotFound(f"Instance {instance_id} could not be found.")
     return found
@@ -137,7 +141,7 @@ def _operation(name: str) -> type[Operation]:
 
 
 @action
-def act(request: PortalRequest, instance_id: object, operation: str) -> HttpResponse:
+def act(request: PortalRequest, instance_id: UUID, operation: str) -> HttpResponse:
     """Start an operation on one instance."""
     wanted = _operation(operation)
     instance = instance_of(request.actor, instance_id)
@@ -166,7 +170,7 @@ def bulk(request: PortalRequest) -> HttpResponse:
         try:
             request_operation(wanted, instance_of(request.actor, instance_id), request.actor)
             asked += 1
-        except (ComputeError, ValueError) as error:
+        except ComputeError as error:
             refusals.append(str(error))
     if asked:
         messages.success(request, f"{wanted.label}: {asked} instance{'' if asked == 1 else 's'}")

@@ -43,7 +43,9 @@ class Choices:
         """What this actor may choose from."""
         networks = Network.objects.visible_to(actor).filter(external=False).exclude(subnets=None)
         return cls(
-            images=list(Image.objects.visible_to(actor).filter(status=ImageStatus.ACTIVE, hidden=False).order_by("name", "id")),
+            images=list(
+                Image.objects.visible_to(actor).filter(status=ImageStatus.ACTIVE, hidden=False).order_by("name", "id")
+            ),
             flavors=list(Flavor.objects.visible_to(actor).filter(disabled=False)),
             networks=list(networks.distinct().prefetch_related("subnets")),
             key_pairs=list(KeyPair.objects.filter(user_id=actor.user_id).values_list("name", flat=True)),
@@ -150,7 +152,8 @@ def _context(request: PortalRequest, form: LaunchForm, choices: Choices) -> dict
         "images": [(image, sizes[str(image.id)]) for image in choices.images],
         "flavors": [(flavor, misfit(flavor, left)) for flavor in choices.flavors],
         "quota": left,
-        "chosen_networks": form["network"].value() or ([str(choices.networks[0].id)] if len(choices.networks) == 1 else []),
+        "chosen_networks": form["network"].value()
+        or ([str(choices.networks[0].id)] if len(choices.networks) == 1 else []),
         "chosen_groups": form["security_groups"].value() or [],
     }
 

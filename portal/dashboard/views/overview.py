@@ -39,12 +39,16 @@ def overview(request: PortalRequest) -> HttpResponse:
 
 
 def _counts(actor: Actor) -> dict[str, Any]:
-    states = Instance.objects.alive().visible_to(actor).aggregate(
-        all=Count("id"),
-        active=Count("id", filter=Q(vm_state=VmState.ACTIVE)),
-        stopped=Count("id", filter=Q(vm_state=VmState.STOPPED)),
-        error=Count("id", filter=Q(vm_state=VmState.ERROR)),
-        busy=Count("id", filter=Q(task_state__isnull=False)),
+    states = (
+        Instance.objects.alive()
+        .visible_to(actor)
+        .aggregate(
+            all=Count("id"),
+            active=Count("id", filter=Q(vm_state=VmState.ACTIVE)),
+            stopped=Count("id", filter=Q(vm_state=VmState.STOPPED)),
+            error=Count("id", filter=Q(vm_state=VmState.ERROR)),
+            busy=Count("id", filter=Q(task_state__isnull=False)),
+        )
     )
     return {
         **states,

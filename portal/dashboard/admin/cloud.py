@@ -1,0 +1,431 @@
+"""Flavors, images, instances, hosts, networks, key pairs and quotas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils import timezone
+
+from compute import flavors, keypairs
+from compute.models import (
+    Action,
+    Change,
+    Event,
+    Fault,
+    Flavor,
+    FlavorAccess,
+    Host,
+    HostSample,
+    Image,
+    Instance,
+    KeyPair,
+    Network,
+    Port,
+    PortAddress,
+    QuotaLimit,
+    QuotaUsage,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+    announce,
+)
+from portal.dashboard.admin.base import ByVerbs, LookOnly, actor_of
+
+
+@admin.register(Flavor)
+class FlavorAdmin(ByVerbs):
+    """Sizes. Instances keep a copy, so a size that is there does not change; only what is said of it."""
+
+    list_display = ("name", "vcpus", "memory_mb", "disk_gb", "ephemeral_gb", "swap_mb", "is_public", "disabled", "id")
+    list_filter = ("is_public", "disabled")
+    search_fields = ("name", "id")
+    fields = ("name", "vcpus", "memory_mb", "disk_gb", "ephemeral_gb", "swap_mb", "is_public", "description")
+    fixed = ("name", "vcpus", "memory_mb", "disk_gb", "ephemeral_gb", "swap_mb", "is_public")
+
+    def make(self, request: HttpRequest, obj: Flavor) -> Flavor:
+        """A new size."""
+        given = {name: getattr(obj, name) for name in self.fields if name != "name"}
+        return flavors.create_flavor(actor_of(request), flavor_id=None, name=obj.name, **given)
+
+    def change(self, request: HttpRequest, obj: Flavor, changes: dict[str, Any]) -> None:
+        """Describe it."""
+        if "description" in changes:
+            flavors.set_description(actor_of(request), obj, description=changes["description"])
+
+    def drop(self, request: HttpRequest, obj: Flavor) -> None:
+        """Instances keep their copy."""
+        flavors.delete_flavor(actor_of(request), obj)
+
+
+@admin.register(FlavorAccess)
+class FlavorAccessAdmin(ByVerbs):
+    """Which projects may use a private flavor."""
+
+    list_display = ("flavor", "project")
+    list_select_related = ("flavor", "project")
+    autocomplete_fields = ("flavor", "project")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Given and taken away, never changed."""
+        return False
+
+    def make(self, request: HttpRequest, obj: FlavorAccess) -> FlavorAccess:
+        """Let the project use it."""
+        flavors.add_access(actor_of(request), obj.flavor, project_id=obj.project_id)
+        return FlavorAccess.objects.get(flavor=obj.flavor, project_id=obj.project_id)
+
+    def drop(self, request: HttpRequest, obj: FlavorAccess) -> None:
+        """Take it away."""
+        flavors.remove_access(actor_of(request), obj.flavor, project_id=obj.project_id)
+
+
+@admin.register(Host)
+class HostAdmin(ByVerbs):
+    """Hosts. They are added, enabled and disabled on the portal's own pages; here their settings change."""
+
+    list_display = (
+        "name",
+        "uri",
+        "zone",
+        "state",
+        "enabled",
+        "forced_down",
+        "vcpus_used",
+        "memory_mb_used",
+        "disk_gb_used",
+        "instances_used",
+        "last_seen_at",
+    )
+    list_filter = ("state", "enabled", "zone")
+    search_fields = ("name", "uri")
+    settings = (
+        "zone",
+        "console_address",
+        "domain_type",
+        "cpu_ratio",
+        "memory_ratio",
+        "disk_ratio",
+        "reserved_memory_mb",
+        "reserved_disk_gb",
+    )
+    readonly_fields = (
+        "name",
+        "uri",
+        "state",
+        "state_reason",
+        "enabled",
+        "disabled_reason",
+        "forced_down",
+        "last_seen_at",
+        "vcpus",
+        "vcpus_used",
+        "memory_mb",
+        "memory_mb_used",
+        "disk_gb",
+        "disk_gb_used",
+        "instances_used",
+        "facts",
+        "uuid",
+        "service_uuid",
+        "created_at",
+    )
+    fieldsets = (
+        (None, {"fields": ("name", "uri", "zone", "console_address", "domain_type")}),
+        (
+            "Overcommit",
+            {"fields": ("cpu_ratio", "memory_ratio", "disk_ratio", "reserved_memory_mb", "reserved_disk_gb")},
+        ),
+        ("State", {"fields": ("state", "state_reason", "enabled", "disabled_reason", "forced_down", "last_seen_at")}),
+        (
+            "Claims",
+            {
+                "fields": (
+                    "vcpus",
+                    "vcpus_used",
+                    "memory_mb",
+                    "memory_mb_used",
+                    "disk_gb",
+                    "disk_gb_used",
+                    "instances_used",
+                )
+            },
+        ),
+        ("Facts", {"fields": ("facts", "uuid", "service_uuid", "created_at")}),
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """A host is asked for its facts when it is added; the portal's page does that."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Disable it instead; its instances and samples refer to it."""
+        return False
+
+    def change(self, request: HttpRequest, obj: Host, changes: dict[str, Any]) -> None:
+        """Write the settings, and nothing that the watcher or a claim may write at the same moment."""
+        kept = {name: value for name, value in changes.items() if name in self.settings}
+        with transaction.atomic():
+            Host.objects.filter(pk=obj.pk).update(updated_at=timezone.now(), **kept)
+            announce("host", obj.pk)
+
+
+@admin.register(QuotaLimit)
+class QuotaLimitAdmin(ByVerbs):
+    """Limits that differ from the default."""
+
+    list_display = ("project", "resource", "limit")
+    list_filter = ("resource",)
+    list_select_related = ("project",)
+    search_fields = ("project__name",)
+    autocomplete_fields = ("project",)
+    fixed = ("project", "resource")
+
+    def make(self, request: HttpRequest, obj: QuotaLimit) -> QuotaLimit:
+        """A limit of its own."""
+        with transaction.atomic():
+            made = QuotaLimit.objects.create(project_id=obj.project_id, resource=obj.resource, limit=obj.limit)
+            announce("project", obj.project_id, obj.project_id)
+        return made
+
+    def change(self, request: HttpRequest, obj: QuotaLimit, changes: dict[str, Any]) -> None:
+        """Another limit."""
+        with transaction.atomic():
+            QuotaLimit.objects.filter(pk=obj.pk).update(limit=changes.get("limit", obj.limit))
+            announce("project", obj.project_id, obj.project_id)
+
+    def drop(self, request: HttpRequest, obj: QuotaLimit) -> None:
+        """Back to the default."""
+        with transaction.atomic():
+            obj.delete()
+            announce("project", obj.project_id, obj.project_id)
+
+
+@admin.register(KeyPair)
+class KeyPairAdmin(ByVerbs):
+    """Users' public keys; they may be deleted here."""
+
+    list_display = ("name", "user", "type", "fingerprint", "created_at")
+    list_select_related = ("user",)
+    search_fields = ("name", "user__name", "fingerprint")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Users add their own."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """A key does not change."""
+        return False
+
+    def drop(self, request: HttpRequest, obj: KeyPair) -> None:
+        """Instances keep the copy that they were made with."""
+        keypairs.delete_key(actor_of(request), obj)
+
+
+@admin.register(Instance)
+class InstanceAdmin(LookOnly):
+    """Instances, deleted ones too. Operations alone change them."""
+
+    # Neither project nor image is joined: a deleted instance may outlive both.
+    list_display = (
+        "name",
+        "project_id",
+        "status",
+        "vm_state",
+        "task_state",
+        "power_state", "locked",
+        "host",
+        "created_at",
+        "deleted_at",
+        "id",
+    )
+    list_filter = ("vm_state", "task_state", "power_state", "host")
+    list_select_related = ("host",)
+    search_fields = ("name", "id", "project_id", "hostname")
+    fields = (
+        "id", "name", "description", "hostname", "project_id", "user_id", "status", "vm_state", "task_state",
+        "power_state", "locked", "locked_reason", "host", "zone", "flavor", "vcpus", "memory_mb", "disk_gb", "image_id", "image_name",
+        "key_name", "metadata", "tags", "reservation_id", "created_at", "updated_at", "launched_at", "terminated_at",
+        "deleted_at",
+    )  # fmt: skip
+
+
+@admin.register(Fault)
+class FaultAdmin(LookOnly):
+    """What went wrong."""
+
+    list_display = ("message", "code", "instance", "created_at")
+    list_select_related = ("instance",)
+    search_fields = ("message", "instance__name")
+
+
+class EventInline(admin.TabularInline[Event, Action]):
+    """The steps of an action."""
+
+    model = Event
+    fields = ("name", "attempt", "host", "started_at", "finished_at", "result", "message")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No."""
+        return False
+
+
+@admin.register(Action)
+class ActionAdmin(LookOnly):
+    """What was done to instances."""
+
+    list_display = (
+        "operation",
+        "instance",
+        "state",
+        "user_name",
+        "project_name",
+        "request_id",
+        "attempts",
+        "created_at",
+        "finished_at",
+    )
+    list_filter = ("state", "operation")
+    list_select_related = ("instance",)
+    search_fields = ("request_id", "instance__name", "user_name", "project_name")
+    inlines = (EventInline,)
+
+
+@admin.register(Event)
+class EventAdmin(LookOnly):
+    """The steps of all actions, with their tracebacks."""
+
+    list_display = ("name", "action", "attempt", "host", "started_at", "finished_at", "result", "message")
+    list_filter = ("result", "name")
+    list_select_related = ("action",)
+    search_fields = ("action__request_id", "message")
+
+
+@admin.register(Image)
+class ImageAdmin(LookOnly):
+    """Images. The portal and the API upload, change and delete them, with their bytes."""
+
+    list_display = (
+        "name",
+        "project",
+        "status",
+        "visibility",
+        "disk_format",
+        "size",
+        "virtual_size",
+        "protected",
+        "created_at",
+        "id",
+    )
+    list_filter = ("status", "visibility", "disk_format")
+    list_select_related = ("project",)
+    search_fields = ("name", "id")
+
+
+@admin.register(HostSample)
+class HostSampleAdmin(LookOnly):
+    """The load of hosts over time."""
+
+    list_display = ("host", "at", "cpu_percent", "memory_used_mb", "disk_used_gb", "guests_running")
+    list_filter = ("host",)
+    list_select_related = ("host",)
+
+
+@admin.register(QuotaUsage)
+class QuotaUsageAdmin(LookOnly):
+    """What projects take; derived from their instances."""
+
+    list_display = ("project", "instances", "cores", "memory_mb")
+    list_select_related = ("project",)
+
+
+class SubnetInline(admin.TabularInline[Subnet, Network]):
+    """The subnets of a network."""
+
+    model = Subnet
+    fields = ("name", "cidr", "gateway_ip", "enable_dhcp")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """No."""
+        return False
+
+
+@admin.register(Network)
+class NetworkAdmin(LookOnly):
+    """Networks. The API makes, changes and deletes them."""
+
+    list_display = ("name", "project", "shared", "external", "admin_state_up", "mtu", "created_at", "id")
+    list_filter = ("shared", "external")
+    list_select_related = ("project",)
+    search_fields = ("name", "id")
+    inlines = (SubnetInline,)
+
+
+@admin.register(Subnet)
+class SubnetAdmin(LookOnly):
+    """Subnets."""
+
+    list_display = ("name", "network", "cidr", "gateway_ip", "enable_dhcp", "project", "id")
+    list_select_related = ("network", "project")
+    search_fields = ("name", "cidr", "id")
+
+
+@admin.register(Port)
+class PortAdmin(LookOnly):
+    """Ports."""
+
+    list_display = ("mac", "network", "instance", "status", "project", "preserve", "id")
+    list_filter = ("status", "network")
+    list_select_related = ("network", "instance", "project")
+    search_fields = ("mac", "id", "instance__name")
+
+
+@admin.register(PortAddress)
+class PortAddressAdmin(LookOnly):
+    """Addresses in use."""
+
+    list_display = ("address", "subnet", "port")
+    list_select_related = ("subnet", "port")
+    search_fields = ("address",)
+
+
+@admin.register(SecurityGroup)
+class SecurityGroupAdmin(LookOnly):
+    """Security groups."""
+
+    list_display = ("name", "project", "description", "id")
+    list_select_related = ("project",)
+    search_fields = ("name", "project__name", "id")
+
+
+@admin.register(SecurityGroupRule)
+class SecurityGroupRuleAdmin(LookOnly):
+    """Their rules."""
+
+    list_display = (
+        "group",
+        "direction",
+        "ethertype",
+        "protocol",
+        "port_range_min",
+        "port_range_max",
+        "remote_ip_prefix",
+    )
+    list_filter = ("direction", "ethertype")
+    list_select_related = ("group",)
+
+
+@admin.register(Change)
+class ChangeAdmin(LookOnly):
+    """The change feed of the last hour."""
+
+    list_display = ("id", "kind", "object_id", "project_id", "at")
+    list_filter = ("kind",)
