@@ -181,6 +181,8 @@ if REDIS_URL:
     Q_CLUSTER["redis"] = REDIS_URL
 else:
     Q_CLUSTER["orm"] = "default"
+    if _database["ENGINE"] == "django.db.backends.sqlite3":
+        Q_CLUSTER |= {"broker_class": "compute.operations.broker.SQLiteBroker", "poll": 0.01}
 
 AUTH_USER_MODEL = "identity.User"
 AUTHENTICATION_BACKENDS = ["portal.identity.backend.IdentityBackend"]

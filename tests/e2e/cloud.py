@@ -22,7 +22,7 @@ class Cloud:
     def __init__(self, nacelle: Nacelle) -> None:
         self.nacelle = nacelle
         self.wire: Wire = nacelle.wire()
-        self.libvirt: Any = libvirt.open("qemu:///system")
+        self.libvirt: Any = libvirt.open(nacelle.uri)
 
     def close(self) -> None:
         """Let both connections go."""

@@ -31,6 +31,7 @@ from compute.images.tiny import build as tiny
 from tests.e2e.wire import Wire
 
 ROOT = Path(__file__).resolve().parents[2]
+LOCAL_URI = "qemu:///system"
 IMAGES = Path("/var/lib/libvirt/images")
 BANNER = "Ctrl-C stops Nacelle"
 PATIENCE = 120.0
@@ -66,7 +67,8 @@ def free_range() -> str:
 class Nacelle:
     """One Nacelle. ``start`` and ``stop`` may be called again and again; the data stay until ``remove``."""
 
-    def __init__(self, **settings: str) -> None:
+    def __init__(self, uri: str = LOCAL_URI, **settings: str) -> None:
+        self.uri = uri
         self.folder = Path(tempfile.mkdtemp(prefix="nacelle-own-"))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
@@ -193,9 +195,10 @@ class Nacelle:
                 process.kill()
             self.process.wait()
         folder = self.folder / "daemons"
-        daemons.ensure_running(folder)
+        if self.uri == LOCAL_URI:
+            daemons.ensure_running(folder)
         try:
-            with contextlib.closing(libvirt.open("qemu:///system")) as connection:
+            with contextlib.closing(libvirt.open(self.uri)) as connection:
                 clear(connection, self.pool, self.networks())
         finally:
             daemons.stop(folder)
@@ -205,7 +208,7 @@ class Nacelle:
     def networks(self) -> list[str]:
         """The names that its networks have in libvirt: those whose bridge has an address of its range."""
         gateway = self.settings["NACELLE_PRIVATE_CIDR"].replace(".0/20", ".1")
-        with contextlib.closing(libvirt.open("qemu:///system")) as connection:
+        with contextlib.closing(libvirt.open(self.uri)) as connection:
             return [one.name() for one in connection.listAllNetworks() if f"'{gateway}'" in one.XMLDesc()]
 
 

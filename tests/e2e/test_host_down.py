@@ -1,0 +1,104 @@
+"""A host whose libvirtd dies or hangs: it is down, the API answers as ever, and it comes back by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.cloud import SERVERS, Cloud
+from tests.e2e.nacelle import Nacelle, wait_until
+from tests.e2e.own_libvirtd import OwnLibvirtd
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces"),
+]
+
+READS = (
+    f"{SERVERS}/detail",
+    "/compute/v2.1/os-hypervisors/detail",
+    "/compute/v2.1/os-services",
+    "/compute/v2.1/flavors/detail",
+    "/image/v2/images",
+    "/network/v2.0/networks",
+    "/network/v2.0/ports",
+)
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[OwnLibvirtd]:
+    """A libvirtd that may be killed."""
+    daemon = OwnLibvirtd()
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.remove()
+
+
+@pytest.fixture(scope="module")
+def far_cloud(far: OwnLibvirtd) -> Iterator[Cloud]:
+    """A Nacelle whose only host has that libvirtd, with ``hello`` running on it."""
+    own = Nacelle(uri=far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1")
+    try:
+        own.build_image()
+        for command in (("bootstrap",), ("host", "add", far.uri, "--name", "far")):
+            ended = own.command(*command)
+            assert ended.returncode == 0, ended
+        own.start()
+        cloud = Cloud(own)
+        hello = wait_until("hello", lambda: cloud.named("hello"))
+        cloud.wait_for_status(hello["id"], "ACTIVE")
+        yield cloud
+        cloud.close()
+    finally:
+        own.remove()
+
+
+def wait_for_host(cloud: Cloud, state: str) -> None:
+    """Wait until the services say so of the host."""
+
+    def reached() -> bool:
+        (service,) = cloud.wire.get("/compute/v2.1/os-services?binary=nova-compute").json["services"]
+        return bool(service["state"] == state)
+
+    wait_until(f"the host is {state}", reached, pause=0.2)
+
+
+def assert_reads_are_answered(cloud: Cloud) -> None:
+    """Nothing that only reads needs the host; a call to it would never return."""
+    for path in READS:
+        assert cloud.wire.get(path).status == 200, path
+
+
+def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvirtd, far_cloud: Cloud):
+    wait_for_host(far_cloud, "up")
+    far.kill()
+    try:
+        wait_for_host(far_cloud, "down")
+        assert_reads_are_answered(far_cloud)
+        hello = far_cloud.named("hello")
+        assert hello is not None
+        assert hello["status"] == "ACTIVE"
+    finally:
+        far.start()
+    wait_for_host(far_cloud, "up")
+    assert far_cloud.named("hello")["OS-EXT-STS:power_state"] == 1  # type: ignore[index]
+
+
+def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: OwnLibvirtd, far_cloud: Cloud):
+    wait_for_host(far_cloud, "up")
+    far.send(signal.SIGSTOP)
+    try:
+        wait_for_host(far_cloud, "down")
+        assert_reads_are_answered(far_cloud)
+        refused = far_cloud.launch("nowhere")
+        wait_until("no valid host", lambda: far_cloud.server(refused)["status"] == "ERROR")
+        assert "No valid host was found" in far_cloud.server(refused)["fault"]["message"]
+        far_cloud.delete(refused)
+    finally:
+        far.send(signal.SIGCONT)
+    wait_for_host(far_cloud, "up")
