@@ -69,7 +69,7 @@ def _is_there(program: str, sockets: tuple[str, ...]) -> bool:
     except PermissionError as error:
         if program == "virtlogd":
             return True
-        raise Failed("libvirt runs, but this user may not use it: as root add the user to the group libvirt.") from error
+        raise Failed("libvirt runs, but this user may not use it. As root, add it to the group libvirt.") from error
 
 
 def _answers(names: tuple[str, ...]) -> bool:
