@@ -14,9 +14,10 @@ from channels.sessions import SessionMiddlewareStack  # noqa: E402
 from django.urls import path, re_path  # noqa: E402
 
 from consoleproxy.routing import websocket_urlpatterns as consoles  # noqa: E402
+from portal.bodylimit import BodyLimit  # noqa: E402
 from portal.dashboard.live import LiveConsumer  # noqa: E402
 
 # Consoles are opened by tokens and check the origin themselves; live pages by the session's cookie.
 pages = AllowedHostsOriginValidator(SessionMiddlewareStack(LiveConsumer.as_asgi()))
 sockets = URLRouter([*consoles, path("ws/live", pages), re_path("", WebsocketDenier.as_asgi())])
-application = ProtocolTypeRouter({"http": http, "websocket": sockets})
+application = ProtocolTypeRouter({"http": BodyLimit(http), "websocket": sockets})

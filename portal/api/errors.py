@@ -117,13 +117,16 @@ def sentence(detail: Any, where: str = "") -> str:
     return str(detail)
 
 
+def form_of_path(path: str) -> str:
+    """The API that a path belongs to: its form of errors. Ours where it is no API of OpenStack's."""
+    return next((form for prefix, form in _FORM_OF_PATH if path == prefix or path.startswith(f"{prefix}/")), "nacelle")
+
+
 def not_found(request: HttpRequest, exception: Exception | None = None) -> Any:
     """The 404 of a path that no API serves; pages have their own."""
-    for prefix, form in _FORM_OF_PATH:
-        if request.path == prefix or request.path.startswith(f"{prefix}/"):
-            return JsonResponse(body(form, 404, "The resource could not be found."), status=404)
-    if request.path.startswith("/nacelle/"):
-        return JsonResponse(body("nacelle", 404, "The resource could not be found."), status=404)
+    form = form_of_path(request.path)
+    if form != "nacelle" or request.path.startswith("/nacelle/"):
+        return JsonResponse(body(form, 404, "The resource could not be found."), status=404)
     from portal.dashboard.views import errors
 
     return errors.not_found(request, exception)
