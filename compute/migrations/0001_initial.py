@@ -362,6 +362,7 @@ class Migration(migrations.Migration):
                 ('subnet', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='addresses', to='compute.subnet')),
             ],
             options={
+                'verbose_name_plural': 'port addresses',
                 'ordering': ['id'],
             },
         ),
@@ -373,6 +374,7 @@ class Migration(migrations.Migration):
                 ('project', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='identity.project')),
             ],
             options={
+                'verbose_name_plural': 'flavor access',
                 'constraints': [models.UniqueConstraint(fields=('flavor', 'project'), name='flavor_access_once')],
             },
         ),

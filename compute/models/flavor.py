@@ -73,6 +73,7 @@ class FlavorAccess(models.Model):
     project = models.ForeignKey("identity.Project", on_delete=models.CASCADE, related_name="+")
 
     class Meta:
+        verbose_name_plural = "flavor access"
         constraints = [models.UniqueConstraint(fields=["flavor", "project"], name="flavor_access_once")]
 
     def __str__(self) -> str:

@@ -152,6 +152,7 @@ class PortAddress(models.Model):
     address = models.GenericIPAddressField()
 
     class Meta:
+        verbose_name_plural = "port addresses"
         ordering = ["id"]
         constraints = [models.UniqueConstraint(fields=["subnet", "address"], name="address_once_per_subnet")]
 

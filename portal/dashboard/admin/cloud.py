@@ -246,9 +246,9 @@ class InstanceAdmin(LookOnly):
     search_fields = ("name", "id", "project_id", "hostname")
     fields = (
         "id", "name", "description", "hostname", "project_id", "user_id", "status", "vm_state", "task_state",
-        "power_state", "locked", "locked_reason", "host", "zone", "flavor", "vcpus", "memory_mb", "disk_gb", "image_id", "image_name",
-        "key_name", "metadata", "tags", "reservation_id", "created_at", "updated_at", "launched_at", "terminated_at",
-        "deleted_at",
+        "power_state", "locked", "locked_reason", "host", "zone", "flavor", "vcpus", "memory_mb", "disk_gb",
+        "image_id", "image_name", "key_name", "metadata", "tags", "reservation_id",
+        "created_at", "updated_at", "launched_at", "terminated_at", "deleted_at",
     )  # fmt: skip
 
 
