@@ -64,7 +64,9 @@ def ensure_identity(admin_password: str | None = None) -> Identity:
 
 
 def _ensure_roles() -> dict[str, Role]:
-    roles = {name: Role.objects.get_or_create(name=name, domain=None)[0] for name in ROLES}
+    # Immutable, as Keystone's bootstrap makes them: the policy stands on these names.
+    fixed = {"options": {"immutable": True}}
+    roles = {name: Role.objects.get_or_create(name=name, domain=None, defaults=fixed)[0] for name in ROLES}
     for prior, implied in itertools.pairwise(CHAIN):
         roles[prior].implies.add(roles[implied])
     return roles

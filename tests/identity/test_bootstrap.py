@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from portal.identity.actor import RoleGraph
-from portal.identity.bootstrap import Access, admin_openrc, clouds_yaml, ensure_identity, write_private
+from portal.identity.bootstrap import ROLES, Access, admin_openrc, clouds_yaml, ensure_identity, write_private
 from portal.identity.models import Assignment, Domain, Project, Role, User
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +26,7 @@ def test_an_empty_database_gets_an_administrator() -> None:
     assert identity.user.is_cloud_admin
     admin = Role.objects.get(name="admin")
     assert {role.name for role in RoleGraph.load().expand({admin.id})} == {"admin", "manager", "member", "reader"}
-    assert Role.objects.filter(name="service").exists()
+    assert set(Role.objects.filter(options__immutable=True).values_list("name", flat=True)) == set(ROLES)
 
 
 def test_a_second_run_changes_nothing() -> None:
