@@ -62,7 +62,7 @@ class FlavorBody(Body):
     """POST /flavors. Memory and swap in MiB, disks in GiB."""
 
     name = NameField()
-    id = serializers.JSONField(required=False)
+    id = serializers.JSONField(required=False, allow_null=True)
     ram = StrictIntegerField(min_value=1, max_value=LARGEST)
     vcpus = StrictIntegerField(min_value=1, max_value=LARGEST)
     disk = StrictIntegerField(min_value=0, max_value=LARGEST)
