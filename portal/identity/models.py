@@ -139,6 +139,9 @@ class Role(models.Model):
         "self", symmetrical=False, blank=True, related_name="implied_by"
     )
 
+    class Meta:
+        ordering = ["name"]
+
     def __str__(self) -> str:
         return self.name
 
@@ -194,6 +197,7 @@ class AccessRule(models.Model):
     path = models.CharField(max_length=225)
 
     class Meta:
+        ordering = ["service", "path", "method"]
         constraints = [models.UniqueConstraint(fields=["user", "service", "method", "path"], name="access_rule_once")]
 
     def __str__(self) -> str:

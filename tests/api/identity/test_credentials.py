@@ -179,8 +179,8 @@ def test_it_expires(alice: Persona, anyone: Persona) -> None:
 
 def test_access_rules_narrow_what_it_may(alice: Persona, bob: Persona) -> None:
     rules = [
-        {"service": "identity", "method": "GET", "path": "/v3/users/*/access_rules"},
         {"service": "identity", "method": "GET", "path": "/v3/auth/**"},
+        {"service": "identity", "method": "GET", "path": "/v3/users/*/access_rules"},
     ]
     credential = _create(alice, access_rules=rules, unrestricted=True)
     assert [{key: rule[key] for key in ("service", "method", "path")} for rule in credential["access_rules"]] == rules
