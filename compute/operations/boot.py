@@ -81,7 +81,7 @@ class Boot(Operation):
 
     def image(self) -> Image:
         """The image, unless it was deleted since the request (the instance remembers its id). Raises ComputeError."""
-        image = Image.objects.filter(pk=self.instance.image_id).first()
+        image = Image.objects.filter(instances=self.instance).first()
         if image is None:
             raise ComputeError("The image was deleted before the server could be built from it.")
         return image

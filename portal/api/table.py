@@ -40,7 +40,7 @@ def served_calls() -> list[Call]:
     """Every call of every API, by path and method."""
     from importlib import import_module
 
-    calls = []
+    calls: list[Call] = []
     for prefix, module in APIS.items():
         for path, view, given in _routes(prefix, import_module(module).urlpatterns):
             if not ALIASES.match(path):
@@ -88,8 +88,7 @@ def calls_document() -> str:
     """The table in Markdown, for the README."""
     lines = ["| call | versions | what it does |", "|---|---|---|"]
     for call in served_calls():
-        bounds = (
-            f"{call.since}–{call.until}" if call.until else f"{call.since}+" if call.since not in ("", "2.1") else ""
-        )
+        since = f"{call.since}+" if call.since not in ("", "2.1") else ""
+        bounds = f"{call.since} to {call.until}" if call.until else since
         lines.append(f"| `{call.method} {call.path}` | {bounds} | {call.sentence} |")
     return "\n".join(lines)

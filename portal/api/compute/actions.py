@@ -89,6 +89,18 @@ class NotServed(APIException):
     status_code = 501
 
 
+def actions_document() -> str:
+    """The keys of ``POST /servers/{id}/action``: those served, and those of Nova's that are not yet."""
+    served = {key: operation.__doc__ for key, operation in BY_WIRE.items()}
+    served["reboot"] = "Restart the instance: type SOFT or HARD."
+    served["os-getConsoleOutput"] = "Read the console log."
+    served |= dict.fromkeys(("os-getVNCConsole", "os-getSerialConsole"), "Open a console (up to 2.5).")
+    lines = ["| action | what it does |", "|---|---|"]
+    lines += [f"| `{key}` | {(text or '').splitlines()[0]} |" for key, text in sorted(served.items())]
+    lines += ["", "Not served yet, and answered with 501: " + ", ".join(f"`{key}`" for key in sorted(NOT_SERVED)) + "."]
+    return "\n".join(lines)
+
+
 class ServerAction(ComputeView):
     """/servers/{id}/action"""
 
