@@ -10,7 +10,7 @@ from compute.operations.engine import Operation, offered
 from portal.identity.actor import Actor
 from portal.identity.policy import allows
 
-_ICONS = {"start": "play", "stop": "stop", "reboot": "restart", "reboot_hard": "zap", "delete": "trash"}
+ICONS = {"start": "play", "stop": "stop", "reboot": "restart", "reboot_hard": "zap", "delete": "trash"}
 # What starts or frees a guest disturbs nobody; everything else asks first.
 _ASKS_NOTHING = frozenset({"start", "unpause", "resume", "unlock", "lock", "unshelve", "unrescue"})
 _DANGEROUS = frozenset({"delete", "force_delete", "reboot_hard"})
@@ -33,7 +33,7 @@ def entry(operation: type[Operation]) -> Entry:
     return Entry(
         name=operation.name,
         label=operation.label,
-        icon=_ICONS.get(operation.name, "dot"),
+        icon=ICONS.get(operation.name, "dot"),
         dangerous=operation.name in _DANGEROUS,
         sentence="" if operation.name in _ASKS_NOTHING else first_line,
     )
