@@ -69,6 +69,13 @@ def create_credential(
         expires_at=expires_at,
         unrestricted=unrestricted,
     )
+    _save(token, credential, roles, access_rules)
+    return credential, secret
+
+
+def _save(
+    token: Token, credential: ApplicationCredential, roles: Sequence[RoleWanted], access_rules: Sequence[RuleWanted]
+) -> None:
     granted = _roles(token, roles)
     try:
         with transaction.atomic():
@@ -78,9 +85,9 @@ def create_credential(
             credential.access_rules.set(rules)
     except IntegrityError as error:
         raise Conflict(
-            f"Conflict occurred attempting to store application_credential - Duplicate entry found with name {name}."
+            "Conflict occurred attempting to store application_credential - "
+            f"Duplicate entry found with name {credential.name}."
         ) from error
-    return credential, secret
 
 
 def check_may_manage(token: Token) -> None:
