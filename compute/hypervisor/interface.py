@@ -346,6 +346,45 @@ class Hypervisor(Protocol):
         """Cut the power and forget the definition with all that belongs to it (managed save, NVRAM,
         snapshots' metadata, console log). Volumes stay. No error if it is not there."""
 
+    def pause(self, uuid: UUID) -> None:
+        """Its processors stand still; its memory stays on the host."""
+
+    def unpause(self, uuid: UUID) -> None:
+        """Its processors run again."""
+
+    def suspend(self, uuid: UUID) -> None:
+        """Its memory is written to the host's disk, and it is off."""
+
+    def resume(self, uuid: UUID) -> None:
+        """It runs on from where it was suspended; without saved memory it is started."""
+
+    def inject_nmi(self, uuid: UUID) -> None:
+        """A non-maskable interrupt: guests set up for it write a crash dump."""
+
+    def set_password(self, uuid: UUID, user: str, password: str) -> None:
+        """Through the agent in the guest. Raises Unsupported when no agent answers."""
+
+    # a guest's devices and disks ----------------------------------------------------------------
+    def attach_nic(self, uuid: UUID, nic: Nic) -> None:
+        """The guest has this card, now if it runs, and at its next starts."""
+
+    def detach_nic(self, uuid: UUID, mac: str) -> None:
+        """The guest has no card of this MAC any more. Waits until a running guest has let go of it.
+
+        Raises Busy when the guest does not let go.
+        """
+
+    def resize_volume(self, volume: str, size_bytes: int) -> None:
+        """The volume is at least this large. Never shrinks one. The guest is off."""
+
+    def copy_disk(self, uuid: UUID, volume: str, target: str, on_progress: Callable[[int], bool]) -> None:
+        """``target`` is a flat qcow2 volume with what the guest's disk ``volume`` holds at one moment.
+
+        The guest may run (it goes on running), be paused, suspended or off. ``on_progress`` is called
+        with percent, at least once a second; when it returns False the copy ends, ``target`` is
+        removed and Busy is raised. A target left by an earlier try is replaced.
+        """
+
     # consoles -----------------------------------------------------------------------------------
     def vnc(self, uuid: UUID) -> VncEndpoint: ...
 

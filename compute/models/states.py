@@ -38,6 +38,34 @@ class TaskState(models.TextChoices):
     REBOOT_PENDING_HARD = "reboot_pending_hard"
     REBOOT_STARTED_HARD = "reboot_started_hard"
     DELETING = "deleting"
+    PAUSING = "pausing"
+    UNPAUSING = "unpausing"
+    SUSPENDING = "suspending"
+    RESUMING = "resuming"
+    REBUILDING = "rebuilding"
+    REBUILD_BLOCK_DEVICE_MAPPING = "rebuild_block_device_mapping"
+    REBUILD_SPAWNING = "rebuild_spawning"
+    RESCUING = "rescuing"
+    UNRESCUING = "unrescuing"
+    RESIZE_PREP = "resize_prep"
+    RESIZE_MIGRATING = "resize_migrating"
+    RESIZE_MIGRATED = "resize_migrated"
+    RESIZE_FINISH = "resize_finish"
+    RESIZE_CONFIRMING = "resize_confirming"
+    RESIZE_REVERTING = "resize_reverting"
+    IMAGE_SNAPSHOT_PENDING = "image_snapshot_pending"
+    IMAGE_SNAPSHOT = "image_snapshot"
+    IMAGE_PENDING_UPLOAD = "image_pending_upload"
+    IMAGE_UPLOADING = "image_uploading"
+    IMAGE_BACKUP = "image_backup"
+    SHELVING = "shelving"
+    SHELVING_IMAGE_PENDING_UPLOAD = "shelving_image_pending_upload"
+    SHELVING_IMAGE_UPLOADING = "shelving_image_uploading"
+    SHELVING_OFFLOADING = "shelving_offloading"
+    UNSHELVING = "unshelving"
+    SOFT_DELETING = "soft-deleting"
+    RESTORING = "restoring"
+    UPDATING_PASSWORD = "updating_password"  # noqa: S105  (a state's name)
 
 
 class PowerState(models.IntegerChoices):
@@ -62,6 +90,14 @@ _STATUS: dict[str, tuple[str, dict[str, str]]] = {
             TaskState.REBOOTING_HARD: "HARD_REBOOT",
             TaskState.REBOOT_PENDING_HARD: "HARD_REBOOT",
             TaskState.REBOOT_STARTED_HARD: "HARD_REBOOT",
+            TaskState.REBUILDING: "REBUILD",
+            TaskState.REBUILD_BLOCK_DEVICE_MAPPING: "REBUILD",
+            TaskState.REBUILD_SPAWNING: "REBUILD",
+            TaskState.RESIZE_PREP: "RESIZE",
+            TaskState.RESIZE_MIGRATING: "RESIZE",
+            TaskState.RESIZE_MIGRATED: "RESIZE",
+            TaskState.RESIZE_FINISH: "RESIZE",
+            TaskState.UPDATING_PASSWORD: "PASSWORD",
         },
     ),
     VmState.BUILDING: ("BUILD", {}),
@@ -71,17 +107,31 @@ _STATUS: dict[str, tuple[str, dict[str, str]]] = {
             TaskState.REBOOTING_HARD: "HARD_REBOOT",
             TaskState.REBOOT_PENDING_HARD: "HARD_REBOOT",
             TaskState.REBOOT_STARTED_HARD: "HARD_REBOOT",
+            TaskState.REBUILDING: "REBUILD",
+            TaskState.REBUILD_BLOCK_DEVICE_MAPPING: "REBUILD",
+            TaskState.REBUILD_SPAWNING: "REBUILD",
+            TaskState.RESIZE_PREP: "RESIZE",
+            TaskState.RESIZE_MIGRATING: "RESIZE",
+            TaskState.RESIZE_MIGRATED: "RESIZE",
+            TaskState.RESIZE_FINISH: "RESIZE",
         },
     ),
     VmState.PAUSED: ("PAUSED", {}),
     VmState.SUSPENDED: ("SUSPENDED", {}),
     VmState.RESCUED: ("RESCUE", {}),
-    VmState.RESIZED: ("VERIFY_RESIZE", {}),
+    VmState.RESIZED: ("VERIFY_RESIZE", {TaskState.RESIZE_REVERTING: "REVERT_RESIZE"}),
     VmState.SHELVED: ("SHELVED", {}),
     VmState.SHELVED_OFFLOADED: ("SHELVED_OFFLOADED", {}),
     VmState.SOFT_DELETED: ("SOFT_DELETED", {}),
     VmState.DELETED: ("DELETED", {}),
-    VmState.ERROR: ("ERROR", {}),
+    VmState.ERROR: (
+        "ERROR",
+        {
+            TaskState.REBUILDING: "REBUILD",
+            TaskState.REBUILD_BLOCK_DEVICE_MAPPING: "REBUILD",
+            TaskState.REBUILD_SPAWNING: "REBUILD",
+        },
+    ),
 }
 
 
