@@ -17,7 +17,7 @@ from compute.models.instance import InstanceQuerySet
 from compute.models.states import other_tasks, states_of_status
 from portal.api.body import StrictBooleanField
 from portal.api.compute.base import ComputeView, as_uuid
-from portal.api.compute.name_pattern import safe_pattern
+from portal.api.compute.name_pattern import found_in
 from portal.api.paging import after, limit_of
 from portal.identity.policy import Forbidden, allows
 
@@ -58,7 +58,7 @@ def _equal(field: str) -> Filter:
 
 
 def _pattern(field: str) -> Filter:
-    return lambda rows, text: rows.filter(**{f"{field}__iregex": safe_pattern(text)})
+    return lambda rows, text: rows.filter(found_in(field, text))
 
 
 def _key(field: str) -> Filter:
