@@ -76,9 +76,7 @@ def settle(wire: Wire) -> None:
     delete(wire, wait_until("hello is active", active))
 
 
-def _measure(
-    section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dict[str, object]
-) -> list[figures.Figure]:
+def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dict[str, object]) -> list[figures.Figure]:
     from tests.bench import api, boot, memory
 
     if section == "boot":

@@ -66,7 +66,7 @@ def heading() -> str:
 
 def number(value: float, unit: str) -> str:
     """A value with its unit, with as many digits as mean something."""
-    digits = 2 if unit == "×" else 0 if abs(value) >= 100 or value == int(value) else 1
+    digits = 2 if unit == "x" else 0 if abs(value) >= 100 or value == int(value) else 1
     return f"{value:,.{digits}f} {unit}"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.cloud import Cloud
 from tests.e2e.nacelle import Nacelle
+from tests.e2e.openstack_command import OpenStack
 
 # A worker that was killed is missed after this time; the default would only make the tests slower.
 LEASE_SECONDS = "4"
@@ -34,3 +36,9 @@ def cloud(nacelle: Nacelle) -> Iterator[Cloud]:
     cloud.wait_for_status(hello["id"], "ACTIVE")
     yield cloud
     cloud.close()
+
+
+@pytest.fixture
+def openstack(nacelle: Nacelle, cloud: Cloud, tmp_path: Path) -> OpenStack:
+    """The `openstack` command as the administrator."""
+    return OpenStack(nacelle, tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any, Self
 
@@ -26,10 +27,8 @@ class SerialPort:
 
     def __exit__(self, *_: object) -> None:
         """Hang up."""
-        try:
+        with contextlib.suppress(libvirt.libvirtError):  # the guest may have hung up first
             self.stream.abort()
-        except libvirt.libvirtError:
-            pass  # the guest hung up first
 
     def wait_for(self, text: str) -> None:
         """Wait until the guest has said this."""

@@ -74,7 +74,7 @@ def assert_reads_are_answered(cloud: Cloud) -> None:
         assert cloud.wire.get(path).status == 200, path
 
 
-def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvirtd, far_cloud: Cloud):
+def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvirtd, far_cloud: Cloud) -> None:
     wait_for_host(far_cloud, "up")
     far.kill()
     try:
@@ -89,7 +89,7 @@ def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvi
     assert far_cloud.named("hello")["OS-EXT-STS:power_state"] == 1  # type: ignore[index]
 
 
-def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: OwnLibvirtd, far_cloud: Cloud):
+def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: OwnLibvirtd, far_cloud: Cloud) -> None:
     wait_for_host(far_cloud, "up")
     far.send(signal.SIGSTOP)
     try:

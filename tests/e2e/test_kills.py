@@ -6,6 +6,7 @@ import contextlib
 import signal
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import psutil
 import pytest
@@ -37,12 +38,17 @@ def stopped(process_id: int) -> Iterator[psutil.Process]:
             process.resume()
 
 
+def has_begun(cloud: Cloud, server_id: str, step: str) -> bool:
+    """Whether the server's last operation came to this step."""
+    return any(event["event"] == step for event in cloud.steps(server_id))
+
+
 def killed_in(cloud: Cloud, step: str) -> str:
     """Launch servers until a worker was caught in this step, and killed there. Returns the server's id."""
     for _ in range(TRIES):
         server_id = cloud.launch("survivor")
         worker = worker_of(cloud.nacelle, server_id)
-        wait_until(step, lambda one=server_id: any(event["event"] == step for event in cloud.steps(one)), pause=0.002)
+        wait_until(step, partial(has_begun, cloud, server_id, step), pause=0.002)
         with stopped(worker) as process:
             last = cloud.steps(server_id)[-1]
             if last["event"] == step and last["finish_time"] is None:
@@ -54,7 +60,7 @@ def killed_in(cloud: Cloud, step: str) -> str:
 
 
 @pytest.mark.parametrize("step", ["create_disks", "spawn"])
-def test_a_boot_outlives_its_worker(cloud: Cloud, step: str):
+def test_a_boot_outlives_its_worker(cloud: Cloud, step: str) -> None:
     server_id = killed_in(cloud, step)
     server = cloud.wait_for_status(server_id, "ACTIVE")
     assert server["OS-EXT-STS:power_state"] == 1
@@ -97,7 +103,7 @@ def assert_it_works(cloud: Cloud, program: str) -> None:
 
 
 @pytest.mark.parametrize("program", PROGRAMS)
-def test_a_killed_program_comes_back(cloud: Cloud, program: str):
+def test_a_killed_program_comes_back(cloud: Cloud, program: str) -> None:
     victim = wait_until(program, lambda: cloud.nacelle.program(program))
     below = victim.children(recursive=True)
     victim.send_signal(signal.SIGKILL)
@@ -114,7 +120,7 @@ def alive(process: psutil.Process) -> bool:
 
 
 @pytest.mark.parametrize("kind", ["idle", "pusher", "monitor"])
-def test_a_lane_starts_afresh_when_one_of_its_processes_is_killed(cloud: Cloud, kind: str):
+def test_a_lane_starts_afresh_when_one_of_its_processes_is_killed(cloud: Cloud, kind: str) -> None:
     """A process that dies may have held the lock of the lane's queue."""
     lane = wait_until(LANE, lambda: cloud.nacelle.program(LANE))
     victim = wait_until(kind, lambda: next((one for one in lane.children() if title(one).endswith(kind)), None))

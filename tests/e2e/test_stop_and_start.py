@@ -31,7 +31,7 @@ def other() -> Iterator[Nacelle]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_every_process_and_the_guests_go_on(other: Nacelle, number: signal.Signals):
+def test_a_signal_ends_every_process_and_the_guests_go_on(other: Nacelle, number: signal.Signals) -> None:
     other.start()
     cloud = Cloud(other)
     hello = cloud.named("hello")
@@ -48,7 +48,7 @@ def test_a_signal_ends_every_process_and_the_guests_go_on(other: Nacelle, number
     cloud.close()
 
 
-def test_the_next_start_finds_everything(other: Nacelle):
+def test_the_next_start_finds_everything(other: Nacelle) -> None:
     other.start()
     cloud = Cloud(other)
     before = cloud.wire.get("/compute/v2.1/servers/detail").json["servers"]
@@ -69,7 +69,7 @@ def test_the_next_start_finds_everything(other: Nacelle):
     other.stop()
 
 
-def test_a_killed_supervisor_leaves_no_process_behind(other: Nacelle):
+def test_a_killed_supervisor_leaves_no_process_behind(other: Nacelle) -> None:
     other.start()
     processes = other.processes()
     other.stop(signal.SIGKILL)
@@ -93,19 +93,25 @@ def refusal(nacelle: Nacelle, *prefix: str, **settings: str) -> str:
 
 
 @pytest.mark.parametrize("variable", ["NACELLE_BIND", "NACELLE_CONSOLE_BIND"])
-def test_a_port_in_use_is_one_sentence_that_names_the_setting(other: Nacelle, variable: str):
+def test_a_port_in_use_is_one_sentence_that_names_the_setting(other: Nacelle, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         said = refusal(other, **{variable: address})
     assert said == f"CommandError: Cannot listen on {address}: Address already in use. Set {variable} to another."
 
 
-def test_an_address_of_another_machine_is_one_sentence(other: Nacelle):
+def test_an_address_of_another_machine_is_one_sentence(other: Nacelle) -> None:
     said = refusal(other, NACELLE_BIND="192.0.2.1:8000")
     assert said.startswith("CommandError: Cannot listen on 192.0.2.1:8000: ")
 
 
-def test_a_data_folder_in_use_is_one_sentence(nacelle: Nacelle):
+@pytest.mark.parametrize("address", ["8000", "127.0.0.1:http", "127.0.0.1:99999"])
+def test_an_address_that_is_none_is_one_sentence(other: Nacelle, address: str) -> None:
+    said = refusal(other, NACELLE_BIND=address)
+    assert said == f"CommandError: NACELLE_BIND is an address and a port, such as 127.0.0.1:8000, not {address!r}."
+
+
+def test_a_data_folder_in_use_is_one_sentence(nacelle: Nacelle) -> None:
     said = refusal(nacelle, NACELLE_BIND="127.0.0.1:0", NACELLE_CONSOLE_BIND="127.0.0.1:0")
     assert said == f"CommandError: Nacelle already runs with the data folder {nacelle.data}."
 
@@ -121,11 +127,11 @@ NO_ENTRY = f"{NO_LIBVIRT} && install -m 600 /dev/null /run/libvirt/libvirt-sock"
         (NO_LIBVIRT, "virtlogd does not run, and only root can start it: sudo systemctl start libvirtd virtlogd"),
         (
             f"{NO_ENTRY} && install -m 600 /dev/null /run/libvirt/virtlogd-sock",
-            "libvirt runs, but this user may not use it: as root add the user to the group libvirt.",
+            "libvirt runs, but this user may not use it. As root, add it to the group libvirt.",
         ),
     ],
 )
-def test_no_right_to_use_libvirt_is_one_sentence(other: Nacelle, tmp_path: Path, libvirt: str, sentence: str):
+def test_no_right_to_use_libvirt_is_one_sentence(other: Nacelle, tmp_path: Path, libvirt: str, sentence: str) -> None:
     """Somebody who may read this checkout, but neither start libvirt nor use it."""
     data = tmp_path / "data"
     data.mkdir()

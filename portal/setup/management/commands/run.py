@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
+import os
 import socket
 import sys
 import time
@@ -16,6 +18,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
+from whitenoise.storage import MissingFileError
 
 from compute.hypervisor.interface import HypervisorError
 from compute.hypervisor.libvirt import daemons
@@ -50,12 +53,19 @@ class Command(BaseCommand):
 
     def _check_ports(self) -> None:
         for bind, variable in ((settings.BIND, "NACELLE_BIND"), (settings.CONSOLE_BIND, "NACELLE_CONSOLE_BIND")):
-            host, port = bind.rsplit(":", 1)
+            host, _, port = bind.rpartition(":")
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
-                with socket.create_server((host.strip("[]"), int(port))):
+                with socket.create_server((host.strip("[]"), int(port)), family=family):
                     pass
+            except (ValueError, OverflowError) as error:
+                raise CommandError(
+                    f"{variable} is an address and a port, such as 127.0.0.1:8000, not {bind!r}."
+                ) from error
             except OSError as error:
-                raise CommandError(f"Cannot listen on {bind}: {error.strerror}. Set {variable} to another.") from error
+                # Python appends what it tried to the system's own words, but for names.
+                why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+                raise CommandError(f"Cannot listen on {bind}: {why}. Set {variable} to another.") from error
 
     def _libvirt(self) -> None:
         if Host.objects.exclude(uri__startswith="qemu:///").exists() if _has_tables() else False:
@@ -75,7 +85,14 @@ class Command(BaseCommand):
         except BuildError as error:
             raise CommandError(str(error)) from error
         if not (Path(settings.STATIC_ROOT) / "staticfiles.json").exists() or _static_is_older():
-            call_command("collectstatic", verbosity=0, interactive=False)
+            self._static_files()
+
+    def _static_files(self) -> None:
+        """Gather them. What pages name and is not there is what npm brings."""
+        try:
+            call_command("collectstatic", verbosity=0, interactive=False, stderr=io.StringIO())
+        except MissingFileError as error:
+            raise CommandError("The front-end packages are missing. Run scripts/setup.sh, or `make run`.") from error
 
     def _ready(self) -> None:
         """In a child of its own, once the processes are started: the host, the first instance, the address."""
