@@ -1,0 +1,103 @@
+"""POST /servers/{id}/action: a table of the keys on the wire and what answers each."""
+
+from __future__ import annotations
+
+from rest_framework.exceptions import APIException, ParseError
+from rest_framework.request import Request
+
+from compute.operations.power import Start, Stop
+from portal.api.compute.actions.consoles import RemoteConsoles, console, console_output
+from portal.api.compute.actions.handler import Answer, Handler, plain
+from portal.api.compute.actions.reboot import reboot
+from portal.api.compute.base import ComputeView, call
+
+__all__ = ["HANDLERS", "NOT_SERVED", "RemoteConsoles", "ServerAction", "actions_document"]
+
+HANDLERS: dict[str, Handler] = {
+    "os-start": plain(Start),
+    "os-stop": plain(Stop),
+    "reboot": reboot,
+    "os-getConsoleOutput": console_output,
+    "os-getVNCConsole": console("vnc"),
+    "os-getSPICEConsole": console("spice"),
+    "os-getRDPConsole": console("rdp"),
+    "os-getSerialConsole": console("serial"),
+}
+NOVAS = frozenset(
+    [
+        "addFixedIp",
+        "addFloatingIp",
+        "addSecurityGroup",
+        "changePassword",
+        "confirmResize",
+        "createBackup",
+        "createImage",
+        "evacuate",
+        "forceDelete",
+        "injectNetworkInfo",
+        "lock",
+        "migrate",
+        "os-getConsoleOutput",
+        "os-getRDPConsole",
+        "os-getSPICEConsole",
+        "os-getSerialConsole",
+        "os-getVNCConsole",
+        "os-migrateLive",
+        "os-resetState",
+        "os-start",
+        "os-stop",
+        "pause",
+        "reboot",
+        "rebuild",
+        "removeFixedIp",
+        "removeFloatingIp",
+        "removeSecurityGroup",
+        "rescue",
+        "resetNetwork",
+        "resize",
+        "restore",
+        "resume",
+        "revertResize",
+        "shelve",
+        "shelveOffload",
+        "suspend",
+        "trigger_crash_dump",
+        "unlock",
+        "unpause",
+        "unrescue",
+        "unshelve",
+    ]
+)
+# Nova's actions that Nacelle does not serve yet, so that the answer can say so.
+NOT_SERVED = NOVAS - set(HANDLERS)
+
+
+class NotServed(APIException):
+    """Nova has it, Nacelle does not (HTTP 501)."""
+
+    status_code = 501
+
+
+def actions_document() -> str:
+    """The keys of ``POST /servers/{id}/action``: those served, and those of Nova's that are not yet."""
+    lines = ["| action | what it does |", "|---|---|"]
+    lines += [f"| `{key}` | {(one.__doc__ or '').splitlines()[0]} |" for key, one in sorted(HANDLERS.items())]
+    lines += ["", "Not served yet, and answered with 501: " + ", ".join(f"`{key}`" for key in sorted(NOT_SERVED)) + "."]
+    return "\n".join(lines)
+
+
+class ServerAction(ComputeView):
+    """/servers/{id}/action"""
+
+    @call("os_compute_api:servers:show")
+    def post(self, request: Request, server_id: str) -> Answer:
+        """Do something with a server: its life, its log, its consoles."""
+        instance = self.instance(server_id)
+        if len(self.body) != 1:
+            raise ParseError("There is no action in the request body, or more than one.")
+        key, argument = next(iter(self.body.items()))
+        if key in NOT_SERVED:
+            raise NotServed(f"The action {key} is not served yet.")
+        if key not in HANDLERS:
+            raise ParseError(f"There is no such action: {key[:60]}")
+        return HANDLERS[key](self, instance, argument)
