@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,8 +79,14 @@ def _calls(path: str, view: Any, given: dict[str, Any]) -> Iterator[Call]:
             since=getattr(handler, "since", None) or getattr(view, "since", None) or "",
             until=getattr(handler, "until", None) or getattr(view, "until", None) or "",
             rule=getattr(handler, "rule", ""),
-            sentence=(handler.__doc__ or inspect.getdoc(view) or "").strip().split("\n")[0],
+            sentence=_sentence(handler, view),
         )
+
+
+def _sentence(handler: Any, view: Any) -> str:
+    """The first line of the handler's docstring, else of the view's or of what it is made of."""
+    texts = [handler.__doc__, *(one.__doc__ for one in view.__mro__[:-1])]
+    return next((text.strip().split("\n")[0] for text in texts if text), "")
 
 
 def calls_document() -> str:

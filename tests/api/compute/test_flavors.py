@@ -13,9 +13,18 @@ from tests.conftest import Cloud, Persona
 
 ROOT = "/compute/v2.1/flavors"
 OLDEST = {
-    "id", "name", "ram", "vcpus", "disk", "swap", "links", "rxtx_factor", "OS-FLV-DISABLED:disabled",
-    "OS-FLV-EXT-DATA:ephemeral", "os-flavor-access:is_public",
-}  # fmt: skip
+    "id",
+    "name",
+    "ram",
+    "vcpus",
+    "disk",
+    "swap",
+    "links",
+    "rxtx_factor",
+    "OS-FLV-DISABLED:disabled",
+    "OS-FLV-EXT-DATA:ephemeral",
+    "os-flavor-access:is_public",
+}
 
 
 def flavor(**more: Any) -> dict[str, Any]:
@@ -92,14 +101,32 @@ def test_a_number_is_an_id(cloud: Cloud, root: Persona) -> None:
 @pytest.mark.parametrize(
     ("more", "version"),
     [
-        ({"name": ""}, "2.1"), ({"name": "a" * 256}, "2.1"), ({"name": " c1"}, "2.1"), ({"ram": 0}, "2.1"), ({"ram": "x"}, "2.1"),
-        ({"ram": True}, "2.1"), ({"ram": 1.5}, "2.1"), ({"vcpus": 0}, "2.1"), ({"vcpus": 2**31}, "2.1"), ({"disk": -1}, "2.1"),
-        ({"swap": -1}, "2.1"), ({"rxtx_factor": 0}, "2.1"), ({"rxtx_factor": "much"}, "2.1"), ({"id": "a/b"}, "2.1"),
-        ({"id": ""}, "2.1"), ({"id": " x"}, "2.1"), ({"id": True}, "2.1"), ({"id": "a" * 256}, "2.1"),
-        ({"os-flavor-access:is_public": "perhaps"}, "2.1"), ({"description": "x"}, "2.54"), ({"description": 1}, "2.55"),
-        ({"description": "x" * 65_536}, "2.55"), ({"extra_specs": {}}, NEWEST), ({"OS-FLV-EXT-DATA:ephemeral": -1}, "2.1"),
+        ({"name": ""}, "2.1"),
+        ({"name": "a" * 256}, "2.1"),
+        ({"name": " c1"}, "2.1"),
+        ({"ram": 0}, "2.1"),
+        ({"ram": "x"}, "2.1"),
+        ({"ram": True}, "2.1"),
+        ({"ram": 1.5}, "2.1"),
+        ({"vcpus": 0}, "2.1"),
+        ({"vcpus": 2**31}, "2.1"),
+        ({"disk": -1}, "2.1"),
+        ({"swap": -1}, "2.1"),
+        ({"rxtx_factor": 0}, "2.1"),
+        ({"rxtx_factor": "much"}, "2.1"),
+        ({"id": "a/b"}, "2.1"),
+        ({"id": ""}, "2.1"),
+        ({"id": " x"}, "2.1"),
+        ({"id": True}, "2.1"),
+        ({"id": "a" * 256}, "2.1"),
+        ({"os-flavor-access:is_public": "perhaps"}, "2.1"),
+        ({"description": "x"}, "2.54"),
+        ({"description": 1}, "2.55"),
+        ({"description": "x" * 65_536}, "2.55"),
+        ({"extra_specs": {}}, NEWEST),
+        ({"OS-FLV-EXT-DATA:ephemeral": -1}, "2.1"),
     ],
-)  # fmt: skip
+)
 def test_bad_flavors(cloud: Cloud, root: Persona, more: dict[str, Any], version: str) -> None:
     response = root.post(ROOT, flavor(**more), headers=at(version))
     assert response.status_code == 400 and message(response), response.content
@@ -163,8 +190,13 @@ def test_private_flavors(cloud: Cloud, root: Persona, alice: Persona, charlie: P
     }
     assert root.post(f"{ROOT}/p/action", {"removeTenantAccess": {"tenant": cloud.demo.id}}).status_code == 404
     assert "p" not in ids(alice)
-    for bad in ({}, {"addTenantAccess": {}}, {"addTenantAccess": {"tenant": 1}}, {"addTenantAccess": {"tenant": "none-such"}},
-                {"sell": {"tenant": cloud.demo.id}}):  # fmt: skip
+    for bad in (
+        {},
+        {"addTenantAccess": {}},
+        {"addTenantAccess": {"tenant": 1}},
+        {"addTenantAccess": {"tenant": "none-such"}},
+        {"sell": {"tenant": cloud.demo.id}},
+    ):
         assert root.post(f"{ROOT}/p/action", bad).status_code == 400, bad
     assert alice.post(f"{ROOT}/p/action", {"addTenantAccess": {"tenant": cloud.demo.id}}).status_code == 403
     assert root.get(f"{ROOT}/42/os-flavor-access").status_code == 404

@@ -16,9 +16,19 @@ HYPERVISORS, SERVICES = "/compute/v2.1/os-hypervisors", "/compute/v2.1/os-servic
 BRIEF = {"id", "hypervisor_hostname", "state", "status"}
 ALWAYS = BRIEF | {"hypervisor_type", "hypervisor_version", "host_ip", "service"}
 UP_TO_2_87 = {
-    "cpu_info", "current_workload", "vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "free_ram_mb", "local_gb",
-    "local_gb_used", "free_disk_gb", "disk_available_least", "running_vms",
-}  # fmt: skip
+    "cpu_info",
+    "current_workload",
+    "vcpus",
+    "vcpus_used",
+    "memory_mb",
+    "memory_mb_used",
+    "free_ram_mb",
+    "local_gb",
+    "local_gb_used",
+    "free_disk_gb",
+    "disk_available_least",
+    "running_vms",
+}
 
 
 @pytest.mark.parametrize(
@@ -34,8 +44,10 @@ def test_hypervisors(active: Instance, cloud: Cloud, root: Persona, version: str
     shown = root.get(f"{HYPERVISORS}/{brief[0]['id']}", headers=at(version)).json()["hypervisor"]
     assert set(shown) == ALWAYS | more and detail == [shown]
     assert shown["service"] == {
-        "host": "host-1", "id": str(cloud.host.service_uuid) if by_uuid else cloud.host.pk, "disabled_reason": None,
-    }  # fmt: skip
+        "host": "host-1",
+        "id": str(cloud.host.service_uuid) if by_uuid else cloud.host.pk,
+        "disabled_reason": None,
+    }
     if "cpu_info" in shown:
         info = shown["cpu_info"] if by_uuid else json.loads(shown["cpu_info"])
         assert info["model"] == "qemu64" and set(info["topology"]) == {"sockets", "cores", "threads"}
@@ -137,8 +149,15 @@ def test_services_are_changed_by_uuid_from_2_53_on(cloud: Cloud, root: Persona, 
     assert Change.objects.filter(kind="host", object_id=str(cloud.host.pk)).exists()
     shown = root.put(path, {"status": "enabled", "forced_down": True}, headers=version).json()["service"]
     assert (shown["status"], shown["disabled_reason"], shown["state"]) == ("enabled", None, "down")
-    for bad in ({}, {"status": "off"}, {"status": "enabled", "disabled_reason": "x"}, {"disabled_reason": "x"}, {"more": 1},
-                {"status": "disabled", "disabled_reason": ""}, {"forced_down": "perhaps"}):  # fmt: skip
+    for bad in (
+        {},
+        {"status": "off"},
+        {"status": "enabled", "disabled_reason": "x"},
+        {"disabled_reason": "x"},
+        {"more": 1},
+        {"status": "disabled", "disabled_reason": ""},
+        {"forced_down": "perhaps"},
+    ):
         assert root.put(path, bad, headers=version).status_code == 400, bad
     assert root.put(f"{SERVICES}/{uuid.uuid4()}", body, headers=version).status_code == 404
     assert root.put(f"{SERVICES}/enable", body, headers=version).status_code == 400

@@ -67,13 +67,26 @@ def test_a_certificate(cloud: Cloud, alice: Persona) -> None:
 @pytest.mark.parametrize(
     ("more", "version"),
     [
-        ({"name": ""}, "2.1"), ({"name": "a" * 256}, "2.1"), ({"name": "key_/.\\@:"}, "2.1"), ({"name": "a@b"}, "2.91"),
-        ({"name": " a"}, "2.1"), ({"name": "a\nb"}, "2.1"), ({"name": "a/b"}, NEWEST), ({"name": 7}, "2.1"), ({"public_key": " "}, "2.1"),
-        ({"public_key": ""}, "2.1"), ({"public_key": "ssh-rsa JUNK nova@ubuntu"}, "2.1"),
-        ({"public_key": "ssh-rsa " + "A" * 2048 + " openstack@ubuntu"}, "2.1"), ({"public_key": None}, "2.1"),
-        ({"type": "ssh"}, "2.1"), ({"type": "pgp"}, "2.2"), ({"type": "x509"}, "2.2"), ({"user_id": "x"}, "2.9"), ({"more": 1}, "2.1"),
+        ({"name": ""}, "2.1"),
+        ({"name": "a" * 256}, "2.1"),
+        ({"name": "key_/.\\@:"}, "2.1"),
+        ({"name": "a@b"}, "2.91"),
+        ({"name": " a"}, "2.1"),
+        ({"name": "a\nb"}, "2.1"),
+        ({"name": "a/b"}, NEWEST),
+        ({"name": 7}, "2.1"),
+        ({"public_key": " "}, "2.1"),
+        ({"public_key": ""}, "2.1"),
+        ({"public_key": "ssh-rsa JUNK nova@ubuntu"}, "2.1"),
+        ({"public_key": "ssh-rsa " + "A" * 2048 + " openstack@ubuntu"}, "2.1"),
+        ({"public_key": None}, "2.1"),
+        ({"type": "ssh"}, "2.1"),
+        ({"type": "pgp"}, "2.2"),
+        ({"type": "x509"}, "2.2"),
+        ({"user_id": "x"}, "2.9"),
+        ({"more": 1}, "2.1"),
     ],
-)  # fmt: skip
+)
 def test_bad_key_pairs(cloud: Cloud, alice: Persona, more: dict[str, Any], version: str) -> None:
     response = alice.post(ROOT, body(**more), headers=at(version))
     assert response.status_code == 400 and message(response), response.content

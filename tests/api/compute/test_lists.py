@@ -31,14 +31,28 @@ def make(cloud: Cloud, persona: Persona, count: int, **more: Any) -> list[Instan
     group, subnet = default_group(persona.project.id), cloud.network.subnets.get()
     base = Instance.objects.count()
     rows = [
-        Instance(**{
-            "name": f"vm-{base + n}", "hostname": f"vm-{base + n}", "project": persona.project, "user": persona.user,
-            "flavor": cloud.nano.snapshot(), "vcpus": 1, "memory_mb": 128, "disk_gb": 1, "image": cloud.image,
-            "vm_state": "active", "power_state": 1, "host": cloud.host, "metadata": {"a": "b"}, "tags": ["x"],
-            "updated_at": EARLY, **more,
-        })
+        Instance(
+            **{
+                "name": f"vm-{base + n}",
+                "hostname": f"vm-{base + n}",
+                "project": persona.project,
+                "user": persona.user,
+                "flavor": cloud.nano.snapshot(),
+                "vcpus": 1,
+                "memory_mb": 128,
+                "disk_gb": 1,
+                "image": cloud.image,
+                "vm_state": "active",
+                "power_state": 1,
+                "host": cloud.host,
+                "metadata": {"a": "b"},
+                "tags": ["x"],
+                "updated_at": EARLY,
+                **more,
+            }
+        )
         for n in range(count)
-    ]  # fmt: skip
+    ]
     octets = [(base + n) >> 8 for n in range(count)], [(base + n) & 255 for n in range(count)]
     ports = [
         Port(project=persona.project, network=cloud.network, instance=row, mac=f"fa:16:3e:00:{high:02x}:{low:02x}")
@@ -105,9 +119,20 @@ def test_pages(cloud: Cloud, alice: Persona) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=testing", "limit=-1", "limit=1.5", "marker=nothing", "sort_key=secret", "sort_dir=up", "changes-since=2011/01/01",
-     "changes-since=soon", "config_drive=perhaps", "all_tenants=perhaps", "name=" + "a" * 300],
-)  # fmt: skip
+    [
+        "limit=testing",
+        "limit=-1",
+        "limit=1.5",
+        "marker=nothing",
+        "sort_key=secret",
+        "sort_dir=up",
+        "changes-since=2011/01/01",
+        "changes-since=soon",
+        "config_drive=perhaps",
+        "all_tenants=perhaps",
+        "name=" + "a" * 300,
+    ],
+)
 def test_bad_queries(cloud: Cloud, root: Persona, query: str) -> None:
     for path in ("/compute/v2.1/servers", "/compute/v2.1/servers/detail"):
         response = root.get(f"{path}?{query}")
@@ -126,9 +151,23 @@ def test_unknown_parameters(cloud: Cloud, alice: Persona) -> None:
 
 def test_what_the_openstack_command_sends(cloud: Cloud, alice: Persona) -> None:
     make(cloud, alice, 2)
-    nothing = "&".join(f"{key}=None" for key in (
-        "flavor", "image", "name", "project_id", "reservation_id", "status", "user_id", "host", "ip", "ip6",
-        "changes-since", "changes-before"))  # fmt: skip
+    nothing = "&".join(
+        f"{key}=None"
+        for key in (
+            "flavor",
+            "image",
+            "name",
+            "project_id",
+            "reservation_id",
+            "status",
+            "user_id",
+            "host",
+            "ip",
+            "ip6",
+            "changes-since",
+            "changes-before",
+        )
+    )
     assert len(names(alice, nothing + "&deleted=False", "2.93", detail=True)) == 2
 
 
