@@ -49,5 +49,9 @@ class SecurityGroupCannotRemoveDefault(Conflict):
     """The group ``default`` stays, but for administrators."""
 
 
+class SecurityGroupDefaultAlreadyExists(Conflict):
+    """A project has one group ``default``, which makes itself."""
+
+
 class OverQuota(Conflict):
     """The project has as many as it may have (409, as Neutron)."""

@@ -7,7 +7,12 @@ from django.db import IntegrityError, transaction
 from compute.errors import Invalid
 from compute.models import SecurityGroup, SecurityGroupRule, announce
 from compute.networks import quota
-from compute.networks.errors import SecurityGroupCannotRemoveDefault, SecurityGroupInUse, SecurityGroupNotFound
+from compute.networks.errors import (
+    SecurityGroupCannotRemoveDefault,
+    SecurityGroupDefaultAlreadyExists,
+    SecurityGroupInUse,
+    SecurityGroupNotFound,
+)
 from portal.identity.actor import Actor
 from portal.identity.models import Project
 from portal.identity.policy import enforce
@@ -43,14 +48,14 @@ def _let_out(group: SecurityGroup, ethertype: str) -> None:
 def create_group(*, actor: Actor, name: str, description: str = "", owner: str | None = None) -> SecurityGroup:
     """A new group, which lets everything out and nothing in, as Neutron's.
 
-    Raises Invalid (there is one ``default`` group, and it makes itself), OverQuota and Forbidden.
+    Raises SecurityGroupDefaultAlreadyExists, OverQuota, Invalid and Forbidden.
     """
     owner = owner or actor.project_id
     enforce(actor, "network:modify", owner)
     if owner is None or not Project.objects.filter(pk=owner).exists():
         raise Invalid("A security group belongs to a project; the token is not scoped to one.")
     if name == "default":
-        raise Invalid("Default security group already exists.")
+        raise SecurityGroupDefaultAlreadyExists("Default security group already exists.")
     default_group(owner)
     with transaction.atomic():
         quota.check("security_group", owner)

@@ -13,6 +13,7 @@ from django.db import transaction
 
 from compute import quota
 from compute.errors import Invalid
+from compute.images.store import not_bootable
 from compute.models import (
     Flavor,
     Host,
@@ -146,6 +147,8 @@ def _image(actor: Actor, image_id: str, flavor: Flavor) -> Image:
         raise Invalid(f"Can not find requested image {image_id}.", about="image")
     if image.status != ImageStatus.ACTIVE:
         raise Invalid(f"Image {image.id} is not active.", about="image")
+    if refusal := not_bootable(image):
+        raise Invalid(refusal, about="image")
     if flavor.memory_mb < image.min_memory_mb:
         raise Invalid("Flavor's memory is too small for requested image.", about="flavor")
     if flavor.disk_gb:

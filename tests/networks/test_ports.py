@@ -18,6 +18,7 @@ from compute.networks.errors import (
     OverQuota,
     PortInUse,
     SecurityGroupCannotRemoveDefault,
+    SecurityGroupDefaultAlreadyExists,
     SecurityGroupInUse,
     SecurityGroupNotFound,
     SubnetNotFound,
@@ -189,7 +190,7 @@ def test_who_may_make_and_delete_groups(alice: Any, bob: Any, charlie: Any) -> N
         groups.create_group(actor=bob.actor, name="web")
     with pytest.raises(Forbidden):
         groups.create_group(actor=charlie.actor, name="web", owner=alice.project.id)
-    with pytest.raises(Invalid, match="already exists"):
+    with pytest.raises(SecurityGroupDefaultAlreadyExists):
         groups.create_group(actor=alice.actor, name="default")
 
 

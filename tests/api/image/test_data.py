@@ -159,3 +159,13 @@ def test_under_asgi_chunks_come_one_by_one() -> None:
 
     assert asyncio.run(first()) == b"\0"
     assert read == [0]
+
+
+@pytest.mark.parametrize("disk_format", ["vmdk", "vdi"])
+def test_booting_what_cannot_be_booted_says_so(alice: Any, cloud: Any, tmp_path: Path, disk_format: str) -> None:
+    path = queued(alice, disk_format)
+    assert put(alice, path, corpus.qemu_img(tmp_path / "one", disk_format).read_bytes()).status_code == 204
+    wanted = {"name": "one", "imageRef": path.rsplit("/", 1)[1], "flavorRef": cloud.nano.id, "networks": "none"}
+    answer = alice.post("/compute/v2.1/servers", {"server": wanted}, headers={"OpenStack-API-Version": "compute 2.37"})
+    assert answer.status_code == 400
+    assert f"disk_format {disk_format}, which cannot be booted yet" in answer.json()["badRequest"]["message"]
