@@ -325,9 +325,13 @@ class Hypervisor(Protocol):
 
     # a guest's life -----------------------------------------------------------------------------
     def define(self, guest: Guest) -> None:
-        """The persistent definition is this; takes effect at the next start."""
+        """The persistent definition is this; takes effect at the next start.
 
-    def start(self, uuid: UUID) -> None: ...
+        Memory that ``suspend`` saved is kept, and with it the devices that the guest had then.
+        """
+
+    def start(self, uuid: UUID) -> None:
+        """On, from cold: memory that ``suspend`` saved is dropped. A guest that is on stays as it is."""
 
     def stop(self, uuid: UUID, grace: float, should_go_on: Callable[[], bool] = lambda: True) -> None:
         """Off. Presses the power button and waits up to ``grace`` seconds, then cuts the power.
@@ -340,12 +344,13 @@ class Hypervisor(Protocol):
         """Restart cleanly: power button, wait up to ``grace`` seconds, start. As ``stop`` otherwise."""
 
     def destroy(self, uuid: UUID) -> None:
-        """Cut the power. No error if it is off."""
+        """Cut the power, and drop the memory of a suspended guest. No error if it is off."""
 
     def remove(self, uuid: UUID) -> None:
         """Cut the power and forget the definition with all that belongs to it (managed save, NVRAM,
         snapshots' metadata, console log). Volumes stay. No error if it is not there."""
 
+    # Of a guest that is not on, these raise Busy (but ``resume``, and ``suspend`` of a suspended one).
     def pause(self, uuid: UUID) -> None:
         """Its processors stand still; its memory stays on the host."""
 
@@ -353,10 +358,11 @@ class Hypervisor(Protocol):
         """Its processors run again."""
 
     def suspend(self, uuid: UUID) -> None:
-        """Its memory is written to the host's disk, and it is off."""
+        """Its memory is written to the host's disk, and it is off: it is observed as SHUTDOWN, as in Nova."""
 
     def resume(self, uuid: UUID) -> None:
-        """It runs on from where it was suspended; without saved memory it is started."""
+        """It runs on from where it was suspended; without saved memory it is started. A paused guest
+        runs again."""
 
     def inject_nmi(self, uuid: UUID) -> None:
         """A non-maskable interrupt: guests set up for it write a crash dump."""
@@ -365,6 +371,7 @@ class Hypervisor(Protocol):
         """Through the agent in the guest. Raises Unsupported when no agent answers."""
 
     # a guest's devices and disks ----------------------------------------------------------------
+    # The cards of a suspended guest cannot change: Busy. Its saved memory knows them.
     def attach_nic(self, uuid: UUID, nic: Nic) -> None:
         """The guest has this card, now if it runs, and at its next starts."""
 
@@ -375,14 +382,15 @@ class Hypervisor(Protocol):
         """
 
     def resize_volume(self, volume: str, size_bytes: int) -> None:
-        """The volume is at least this large. Never shrinks one. The guest is off."""
+        """The volume is at least this large. Never shrinks one. Raises Busy while a guest that is on has it."""
 
     def copy_disk(self, uuid: UUID, volume: str, target: str, on_progress: Callable[[int], bool]) -> None:
         """``target`` is a flat qcow2 volume with what the guest's disk ``volume`` holds at one moment.
 
         The guest may run (it goes on running), be paused, suspended or off. ``on_progress`` is called
         with percent, at least once a second; when it returns False the copy ends, ``target`` is
-        removed and Busy is raised. A target left by an earlier try is replaced.
+        removed and Busy is raised. A target left by an earlier try is replaced. Raises Gone when the
+        guest has no such disk.
         """
 
     # consoles -----------------------------------------------------------------------------------

@@ -2,20 +2,20 @@
 
 The URI says where it lives (see ``state``) and, in its query, what it is like: ``vcpus``,
 ``memory`` (MiB), ``disk`` (GiB), ``delay`` (seconds for each verb) or ``delay.VERB``, ``deaf=1``
-(guests do not hear the power button).
+(guests do not hear the power button), ``agent=0`` (guests have no agent).
 """
 
 from __future__ import annotations
 
 import threading
 
+from compute.hypervisor.fake.devices import FakeDevices
 from compute.hypervisor.fake.guests import FakeConsoles
 from compute.hypervisor.fake.host import FakeNetworks
 from compute.hypervisor.fake.state import State
-from compute.hypervisor.fake.storage import FakeStorage
 
 
-class FakeHypervisor(FakeConsoles, FakeStorage, FakeNetworks):
+class FakeHypervisor(FakeDevices, FakeConsoles, FakeNetworks):
     """Two drivers of one URI are the same host. Trouble is ordered through ``inject``."""
 
     def __init__(self, uri: str) -> None:

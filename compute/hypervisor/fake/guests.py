@@ -21,11 +21,14 @@ from compute.hypervisor.interface import (
     NoSpace,
     Observed,
     PowerState,
+    Unsupported,
     VncEndpoint,
 )
 
 POLL_SECONDS = 0.02
 FIRST_PORT = 5900
+ON = (PowerState.RUNNING, PowerState.PAUSED)
+NEW: dict[str, Any] = {"power": PowerState.SHUTDOWN, "since": 0.0, "log": "", "saved": False, "passwords": {}}
 
 
 class FakeSerial:
@@ -91,22 +94,24 @@ class FakeGuests(FakeHost):
             for disk in guest.disks:
                 if disk.volume not in state["volumes"]:
                     raise Gone(f"The host has no volume {disk.volume!r}.")
-            old = state["guests"].get(str(guest.uuid), {"power": PowerState.SHUTDOWN, "since": 0.0, "log": ""})
+            old = NEW | state["guests"].get(str(guest.uuid), {})
             new = {"name": guest.name, "vcpus": guest.vcpus, "memory_mb": guest.memory_mb, "managed": True}
-            state["guests"][str(guest.uuid)] = old | new
+            devices = {
+                "disks": [disk.volume for disk in guest.disks],
+                "nics": {nic.mac: str(nic.network) for nic in guest.nics},
+            }
+            state["guests"][str(guest.uuid)] = old | new | devices
         self._tell(guest.uuid, GuestEventKind.DEFINED)
 
     @verb
     def start(self, uuid: UUID) -> None:
         """See the interface. The memory of running guests is bounded by the host's."""
         with self._changing(uuid) as (guest, guests):
-            if guest["power"] == PowerState.RUNNING:
+            if guest["power"] in ON:
                 return
-            used = sum(one["memory_mb"] for one in guests if one["power"] == PowerState.RUNNING)
-            if used + guest["memory_mb"] > self._size("memory", 16_384):
-                raise NoSpace("cannot set up guest memory")
+            self._take_memory(guest, guests)
             log = f"[    0.000000] {guest['name']} booted on {self._state.name}\r\n"
-            guest.update(power=PowerState.RUNNING, since=time.time(), log=log)
+            guest.update(power=PowerState.RUNNING, since=time.time(), log=log, saved=False)
         self._tell(uuid, GuestEventKind.STARTED)
 
     @verb
@@ -136,21 +141,94 @@ class FakeGuests(FakeHost):
                 self._tell(uuid, GuestEventKind.STOPPED)
             self._tell(uuid, GuestEventKind.UNDEFINED)
 
+    @verb
+    def pause(self, uuid: UUID) -> None:
+        """See the interface."""
+        self._turn(uuid, PowerState.PAUSED, GuestEventKind.PAUSED)
+
+    @verb
+    def unpause(self, uuid: UUID) -> None:
+        """See the interface."""
+        self._turn(uuid, PowerState.RUNNING, GuestEventKind.RESUMED)
+
+    @verb
+    def suspend(self, uuid: UUID) -> None:
+        """See the interface."""
+        with self._changing(uuid) as (guest, _):
+            if guest["saved"]:
+                return
+            _check_on(guest)
+            guest.update(power=PowerState.SHUTDOWN, saved=True)
+        self._hang_up(uuid)
+        self._tell(uuid, GuestEventKind.STOPPED)
+
+    @verb
+    def resume(self, uuid: UUID) -> None:
+        """See the interface. Its log and the time since its start go on."""
+        with self._changing(uuid) as (guest, guests):
+            was, saved = guest["power"], guest["saved"]
+            if saved:
+                self._take_memory(guest, guests)
+                guest.update(power=PowerState.RUNNING, saved=False)
+        if saved:
+            self._tell(uuid, GuestEventKind.STARTED)
+        elif was == PowerState.PAUSED:
+            self._turn(uuid, PowerState.RUNNING, GuestEventKind.RESUMED)
+        else:
+            self.start(uuid)
+
+    @verb
+    def inject_nmi(self, uuid: UUID) -> None:
+        """See the interface. The guest says so in its log."""
+        with self._changing(uuid) as (guest, _):
+            _check_on(guest)
+            guest["log"] += "Kernel panic - not syncing: NMI\r\n"
+
+    @verb
+    def set_password(self, uuid: UUID, user: str, password: str) -> None:
+        """See the interface. With ``agent=0`` in the URI, guests have no agent."""
+        with self._changing(uuid) as (guest, _):
+            _check_on(guest)
+            if not self._size("agent", 1):
+                raise Unsupported("The guest's agent does not answer.")
+            guest["passwords"][user] = password
+
+    def passwords(self, uuid: UUID) -> dict[str, str]:
+        """For tests: the passwords that were set in the guest, by user."""
+        with self._changing(uuid) as (guest, _):
+            return dict(guest["passwords"])
+
+    def _turn(self, uuid: UUID, power: PowerState, kind: GuestEventKind) -> None:
+        """A guest that is on runs or stands still."""
+        with self._changing(uuid) as (guest, _):
+            _check_on(guest)
+            if guest["power"] == power:
+                return
+            guest["power"] = power
+        self._tell(uuid, kind)
+
+    def _take_memory(self, guest: dict[str, Any], guests: list[dict[str, Any]]) -> None:
+        used = sum(one["memory_mb"] for one in guests if one["power"] in ON)
+        if used + guest["memory_mb"] > self._size("memory", 16_384):
+            raise NoSpace("cannot set up guest memory")
+
     def _stop(self, uuid: UUID, grace: float, should_go_on: Callable[[], bool]) -> bool:
-        deadline = time.monotonic() + (grace if self._size("deaf", 0) else 0.0)
         with self._changing(uuid) as (guest, _):
             off = guest["power"] == PowerState.SHUTDOWN
+            hears = guest["power"] == PowerState.RUNNING
+        deadline = time.monotonic() + (grace if hears and self._size("deaf", 0) else 0.0)
         while not off:
             if not should_go_on():
                 return False
             if time.monotonic() >= deadline:
+                self._switch_off(uuid)
                 break
             time.sleep(POLL_SECONDS)
-        self._switch_off(uuid)
         return True
 
     def _switch_off(self, uuid: UUID) -> None:
         with self._changing(uuid) as (guest, _):
+            guest["saved"] = False
             if guest["power"] == PowerState.SHUTDOWN:
                 return
             guest["power"] = PowerState.SHUTDOWN
@@ -200,9 +278,13 @@ class FakeConsoles(FakeGuests):
     def _running(self, uuid: UUID) -> int:
         """The guest's place among all. Raises Gone, and Busy if it is off."""
         with self._changing(uuid) as (guest, guests):
-            if guest["power"] != PowerState.RUNNING:
-                raise Busy("The guest is not running.")
+            _check_on(guest)
             return guests.index(guest)
+
+
+def _check_on(guest: dict[str, Any]) -> None:
+    if guest["power"] not in ON:
+        raise Busy("The guest is not running.")
 
 
 def _observed(uuid: UUID, guest: dict[str, Any]) -> Observed:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from compute.hypervisor.fake.faults import question, verb
 from compute.hypervisor.fake.host import FakeHost
-from compute.hypervisor.interface import Failed, Gone, NoSpace
+from compute.hypervisor.interface import Busy, Failed, Gone, NoSpace, PowerState
 
 KEPT_BYTES = 4 * 1024**2   # of a larger volume only the size is kept, and it reads as zeros
 
@@ -61,16 +61,31 @@ class FakeStorage(FakeHost):
         with self._state.change() as state:
             if volume not in state["volumes"]:
                 raise Gone(f"The host has no volume {volume!r}.")
-            size = state["volumes"][volume]["size"]
+            size = state["volumes"][volume].get("file_bytes", state["volumes"][volume]["size"])
         end = min(size, offset + length) if length else size
         data = self._state.read(volume)
         for start in range(offset, end, KEPT_BYTES):
             stop = min(end, start + KEPT_BYTES)
-            yield bytes(stop - start) if data is None else data[start:stop]
+            yield (data or b"")[start:stop].ljust(stop - start, b"\0")
 
     @verb
     def delete_volume(self, volume: str) -> None:
         """See the interface."""
+        self._forget_volume(volume)
+
+    @verb
+    def resize_volume(self, volume: str, size_bytes: int) -> None:
+        """See the interface."""
+        with self._state.change() as state:
+            if volume not in state["volumes"]:
+                raise Gone(f"The host has no volume {volume!r}.")
+            for guest in state["guests"].values():
+                if volume in guest["disks"] and guest["power"] != PowerState.SHUTDOWN:
+                    raise Busy(f"The volume {volume!r} is in use.")
+            size = state["volumes"][volume]["size"]
+            state["volumes"][volume]["size"] = max(size, size_bytes)
+
+    def _forget_volume(self, volume: str) -> None:
         with self._state.change() as state:
             state["volumes"].pop(volume, None)
         self._state.write(volume, None)
