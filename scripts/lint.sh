@@ -9,7 +9,7 @@ run() { printf '%s\n' "--- $*"; "$@"; }
 run $bin/ruff check .
 run $bin/ruff format --check .
 run $bin/lint-imports --no-cache
-run $bin/mypy .
+run $bin/mypy portal compute scheduler consoleproxy manage.py
 run $bin/python manage.py check --fail-level WARNING
 run $bin/python manage.py makemigrations --check --dry-run
 NACELLE_PUBLIC_URL=https://cloud.example.org run $bin/python manage.py check --deploy --fail-level WARNING

@@ -40,15 +40,14 @@ TINY_BYTES = 1 << 20
 class Persona:
     """Somebody with a token, and the verbs to use it with."""
 
-    user: User | None = None
-    project: Project | None = None
+    user: User = None  # type: ignore[assignment]  # nobody, for who has no token
+    project: Project = None  # type: ignore[assignment]
     token: str = ""
     client: Client = field(default_factory=Client)
 
     @property
     def actor(self) -> Actor:
         """Who they are to the code inside."""
-        assert self.user is not None and self.project is not None
         actor = actor_on_project(self.user, self.project)
         assert actor is not None
         return actor

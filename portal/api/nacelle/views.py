@@ -71,7 +71,7 @@ class Hosts(ApiView):
     def get(self, request: Request) -> Response:
         """List the hosts with their facts and claims."""
         enforce(self.actor, "nacelle:hosts")
-        return Response({"hosts": HostAnswer(Host.objects.all(), many=True).data})
+        return Response({"hosts": [HostAnswer(host).data for host in Host.objects.all()]})
 
     @extend_schema(operation_id="add_host", request=HostBody, responses={201: HostAnswer})
     def post(self, request: Request) -> Response:
