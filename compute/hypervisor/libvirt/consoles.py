@@ -8,49 +8,97 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import Any
 from uuid import UUID
 
 import libvirt
 from lxml import etree
 
-from compute.hypervisor.interface import Busy, VncEndpoint
+from compute.hypervisor.interface import Busy, Failed, VncEndpoint
 from compute.hypervisor.libvirt import xml, xml_storage
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
+NOTHING_YET = -2          # what a stream that does not block answers instead of waiting
+FULL_SECONDS = 0.01
+
 
 class Serial:
-    """A stream to a guest's serial port. See SerialStream in the interface."""
+    """A stream to a guest's serial port, over a connection of its own. See SerialStream in the interface.
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self._closed = threading.Event()
+    No thread ever waits inside libvirt here, and only one is inside at a time. The client of libvirt
+    9.0 can lose the wake-up of a thread that waits for the host when another begins a call at that
+    moment; both then sleep until the next keepalive, five seconds later. So the stream does not
+    block, the event loop tells when there is something to read, and a lock keeps callers apart.
+    """
+
+    _READABLE = libvirt.VIR_STREAM_EVENT_READABLE | libvirt.VIR_STREAM_EVENT_ERROR | libvirt.VIR_STREAM_EVENT_HANGUP
+
+    def __init__(self, connection: Any, uuid: UUID) -> None:
+        self._connection = connection
+        self._stream = connection.newStream(libvirt.VIR_STREAM_NONBLOCK)
+        self._lock = threading.Lock()
+        self._news = threading.Event()
         self._ended = False
+        connection.lookupByUUIDString(str(uuid)).openConsole(None, self._stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+        self._stream.eventAddCallback(0, self._on_event, None)
 
     def receive(self, size: int) -> bytes:
         """See the interface."""
-        if self._ended or self._closed.is_set():
-            return b""
-        try:
-            data: bytes = self._stream.recv(size)
-        except libvirt.libvirtError:  # cut off: by us, by another reader, or with the guest
-            data = b""
-        self._ended = not data
-        return data
+        while True:
+            data = self._receive_now(size)
+            if data is not None:
+                return data
+            self._news.wait()
 
     def send(self, data: bytes) -> None:
         """See the interface. Raises one of the six errors when the stream has ended."""
-        with plain_errors():
-            while data:
-                data = data[self._stream.send(data) :]
+        while data:
+            sent = self._send_now(data)
+            data = data[sent:]
+            if not sent:
+                time.sleep(FULL_SECONDS)
 
     def close(self) -> None:
         """See the interface."""
-        if not self._closed.is_set():
-            self._closed.set()
-            with contextlib.suppress(libvirt.libvirtError):  # it had ended
-                self._stream.abort()
+        with self._lock:
+            if self._connection is None:
+                return
+            self._ended = True
+            for end in (self._stream.eventRemoveCallback, self._stream.abort, self._connection.close):
+                with contextlib.suppress(libvirt.libvirtError):  # it had ended
+                    end()
+            self._connection = None
+        self._news.set()
+
+    def _receive_now(self, size: int) -> bytes | None:
+        """What has come; b"" after the end; None if nothing has come yet, and then an event will tell."""
+        with self._lock:
+            self._news.clear()
+            if self._ended:
+                return b""
+            try:
+                data: Any = self._stream.recv(size)
+                if data == NOTHING_YET:
+                    self._stream.eventUpdateCallback(self._READABLE)
+                    return None
+            except libvirt.libvirtError:  # cut off: by another reader, or with the guest
+                data = b""
+            self._ended = not data
+            return bytes(data)
+
+    def _send_now(self, data: bytes) -> int:
+        with self._lock, plain_errors():
+            if self._ended:
+                raise Failed("The serial port was closed.")
+            return max(0, int(self._stream.send(data)))
+
+    def _on_event(self, stream: Any, events: int, opaque: Any) -> None:
+        """In the event loop's thread. It goes on telling until it is told to stop."""
+        with contextlib.suppress(libvirt.libvirtError):
+            stream.eventUpdateCallback(0)
+        self._news.set()
 
 
 class Consoles:
@@ -70,15 +118,14 @@ class Consoles:
     @plain_errors()
     def serial(self, uuid: UUID) -> Serial:
         """See the interface. Raises Gone, and Busy while the guest is off."""
-        domain = self._session.domain(uuid)
-        stream = self._session.connection().newStream(0)
+        connection = self._session.another_connection()
         try:
-            domain.openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+            return Serial(connection, uuid)
         except libvirt.libvirtError as error:
+            connection.close()
             if has_code(error, libvirt.VIR_ERR_OPERATION_INVALID):
                 raise Busy("The guest is not running.") from error
             raise
-        return Serial(stream)
 
     @plain_errors()
     def console_log(self, uuid: UUID, max_bytes: int = 102_400) -> bytes:

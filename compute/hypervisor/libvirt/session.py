@@ -11,7 +11,7 @@ from uuid import UUID
 
 import libvirt
 
-from compute.hypervisor.interface import Gone, Unreachable
+from compute.hypervisor.interface import Gone, Unreachable, Unsupported
 from compute.hypervisor.libvirt import event_loop
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 
@@ -66,6 +66,15 @@ class Session:
         """The guest's handle. Raises Gone."""
         with plain_errors():
             return self.connection().lookupByUUIDString(str(uuid))
+
+    def another_connection(self) -> Any:
+        """A connection of the caller's own, with its events; the caller closes it.
+
+        Raises Unsupported in a process that was forked from one with a connection: no events there.
+        """
+        if not event_loop.ensure():
+            raise Unsupported("This process inherited a connection to libvirt and cannot wait for events.")
+        return self._open()
 
     def close(self) -> None:
         """Let the connection go. A later call opens a new one."""
