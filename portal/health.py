@@ -25,8 +25,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     for row in Instance.objects.alive().values("vm_state").annotate(count=Count("id")).order_by("vm_state"):
         lines.append(f'nacelle_instances{{vm_state="{row["vm_state"]}"}} {row["count"]}')
     lines.append("# TYPE nacelle_hosts gauge")
-    for row in Host.objects.values("state").annotate(count=Count("id")).order_by("state"):
-        lines.append(f'nacelle_hosts{{state="{row["state"]}"}} {row["count"]}')
+    for by_state in Host.objects.values("state").annotate(count=Count("id")).order_by("state"):
+        lines.append(f'nacelle_hosts{{state="{by_state["state"]}"}} {by_state["count"]}')
     lines.append("# TYPE nacelle_open_operations gauge")
     lines.append(f"nacelle_open_operations {Action.objects.filter(state__in=OPEN_STATES).count()}")
     return HttpResponse("\n".join(lines) + "\n", content_type="text/plain; version=0.0.4")

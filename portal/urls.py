@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from django.contrib import admin
 from django.urls import include, path
 
 from portal import health
-from portal.dashboard.admin_site import site
 
 urlpatterns = [
     path("identity", include("portal.api.identity.urls")),
@@ -15,7 +15,7 @@ urlpatterns = [
     path("nacelle/v1/", include("portal.api.nacelle.urls")),
     path("healthz", health.healthz),
     path("metrics", health.metrics),
-    path("admin/", site.urls),
+    path("admin/", admin.site.urls),
     path("", include("portal.dashboard.urls")),
 ]
 handler400 = "portal.dashboard.views.errors.bad_request"

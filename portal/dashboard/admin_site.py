@@ -35,11 +35,3 @@ class NacelleAdminConfig(AdminConfig):
     """Makes ours the default site."""
 
     default_site = "portal.dashboard.admin_site.NacelleAdminSite"
-
-
-def __getattr__(name: str) -> object:
-    if name == "site":
-        from django.contrib import admin
-
-        return admin.site
-    raise AttributeError(name)
