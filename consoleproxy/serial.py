@@ -5,6 +5,8 @@ binary, are what was typed; messages to it are binary, as the guest sent the byt
 no size, so none is ever told.
 
 libvirt gives a serial port to the one who opened it last. Whoever had it before reads the reason.
+A real serial line loses what nobody reads in time, and so does this one: a guest that writes faster
+than the browser reads costs no memory.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs
+from uuid import UUID
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -37,8 +40,12 @@ log = logging.getLogger(__name__)
 
 MOST_MESSAGE_BYTES = 64 << 10
 MOST_MESSAGES_WAITING = 64
+MOST_OUTPUT_BYTES = 1 << 20
 STUCK_SECONDS = 30.0
+# A guest that is being cut off still counts as running for this long, at most.
+STOPPING_SECONDS = 5.0
 TAKEN_OVER = "Another console took over this serial port."
+OUTPUT_LOST = b"\r\n[output was lost here]\r\n"
 
 sessions = Sessions()
 
@@ -47,20 +54,27 @@ _openers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="serial-open")
 
 
 class Port:
-    """An open serial port with a thread for each direction.
+    """An open serial port, with a thread for each direction.
 
-    ``on_data`` is called from a thread for each piece of output, and the next is read once it
-    returns; ``on_end`` once, with the reason, unless ``close`` came first.
+    ``on_news`` is called from a thread when there is something to ``take``, and when ``ended`` came true.
     """
 
-    def __init__(self, stream: SerialStream, on_data: Callable[[bytes], None], on_end: Callable[[], None]) -> None:
+    def __init__(self, stream: SerialStream, on_news: Callable[[], None]) -> None:
+        self.ended = False
         self._stream = stream
-        self._on_data = on_data
-        self._on_end = on_end
+        self._on_news = on_news
+        self._lock = threading.Lock()
+        self._output = bytearray()
         self._typed: queue.Queue[bytes] = queue.Queue(MOST_MESSAGES_WAITING)
-        self._closing = False
         for target in (self._read, self._write):
             threading.Thread(target=target, name="serial", daemon=True).start()
+
+    def take(self) -> bytes:
+        """What the guest wrote since the last time, a chunk of it at most; b"" if nothing."""
+        with self._lock:
+            data = bytes(self._output[:CHUNK_BYTES])
+            del self._output[:CHUNK_BYTES]
+        return data
 
     def type(self, data: bytes) -> bool:
         """Hand over what was typed. False when the guest takes nothing and too much waits already."""
@@ -72,16 +86,19 @@ class Port:
 
     def close(self) -> None:
         """End both threads. May block for as long as the host takes to hear it."""
-        self._closing = True
         self._stream.close()
         with suppress(queue.Full):     # a writer that is behind finds the stream closed at its next piece
             self._typed.put_nowait(b"")
 
     def _read(self) -> None:
         while data := self._stream.receive(CHUNK_BYTES):
-            self._on_data(data)
-        if not self._closing:
-            self._on_end()
+            with self._lock:
+                self._output += data
+                if len(self._output) > MOST_OUTPUT_BYTES:
+                    self._output[: -MOST_OUTPUT_BYTES // 2] = OUTPUT_LOST
+            self._on_news()
+        self.ended = True
+        self._on_news()
 
     def _write(self) -> None:
         with suppress(HypervisorError):    # it has ended, and the reader says so
@@ -94,6 +111,7 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
 
     _port: Port | None = None
     _session: Session | None = None
+    _sending: asyncio.Task[None] | None = None
     _ended = False
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -106,6 +124,7 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
     async def connect(self) -> None:
         """Check the page, the token and the user; open the port. Refusals are 403 with a sentence."""
         self._loop = asyncio.get_running_loop()
+        self._news = asyncio.Event()
         self._opened_at = time.monotonic()
         try:
             if not origins.origin_allowed(_headers(self.scope, b"origin")):
@@ -115,9 +134,14 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         except Refused as refusal:
             await self._refuse(str(refusal))
             return
+        self._port = Port(stream, self._wake)
+        former = _holders.get(self._session.grant.instance_id)
+        _holders[self._session.grant.instance_id] = self
         await self.accept()
         self._say("opened by %s", self._client())
-        self._port = Port(stream, self._from_guest, self._guest_ended)
+        self._sending = self._loop.create_task(self._send_output(self._port, self._session.grant))
+        if former is not None:
+            await former._end(TAKEN_OVER)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """What was typed. Waits while the guest takes nothing, and no longer than half a minute."""
@@ -144,6 +168,10 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         self._ended = True
         if self._session is not None:
             sessions.finish(self._session)
+            if _holders.get(self._session.grant.instance_id) is self:
+                del _holders[self._session.grant.instance_id]
+        if self._sending is not None and self._sending is not asyncio.current_task():
+            self._sending.cancel()
         port, self._port = self._port, None
         if port is not None:
             self._say("closed after %.0f s: %s", time.monotonic() - self._opened_at, why)
@@ -160,15 +188,20 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         await self.base_send({"type": "websocket.http.response.body", "body": f"{why}\n".encode()})
         raise StopConsumer
 
-    # called from other threads ----------------------------------------------------------------------
-    def _from_guest(self, data: bytes) -> None:
-        """Send output to the browser; returns once the server has taken it."""
-        with suppress(CancelledError, RuntimeError, OSError):     # the browser is gone; the release follows
-            asyncio.run_coroutine_threadsafe(self.send(bytes_data=data), self._loop).result()
+    async def _send_output(self, port: Port, grant: Grant) -> None:
+        """What the guest writes, as fast as the browser reads it; then why it stopped."""
+        with suppress(RuntimeError, OSError):          # the browser is gone; the release follows
+            while not port.ended:
+                await self._news.wait()
+                self._news.clear()
+                while data := port.take():
+                    await self.send(bytes_data=data)
+            await self._end(await self._loop.run_in_executor(_openers, _why_ended, grant))
 
-    def _guest_ended(self) -> None:
-        if self._session is not None:
-            self._end_soon(_why_ended(self._session.grant))
+    # called from other threads ----------------------------------------------------------------------
+    def _wake(self) -> None:
+        with suppress(RuntimeError):                   # the server is stopping
+            self._loop.call_soon_threadsafe(self._news.set)
 
     def _end_soon(self, why: str) -> None:
         with suppress(RuntimeError):                   # the server is stopping
@@ -193,6 +226,10 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
             log.info("serial port of instance %s " + text, grant.instance_id, *args)
 
 
+# Who has the serial port of which instance, among the websockets of this process.
+_holders: dict[UUID, SerialConsole] = {}
+
+
 def _open(grant: Grant) -> SerialStream:
     try:
         return hypervisor_of(grant.host).serial(grant.instance_id)
@@ -203,12 +240,17 @@ def _open(grant: Grant) -> SerialStream:
 
 
 def _why_ended(grant: Grant) -> str:
-    """Why a stream came to its end: only the host knows whether the guest still runs."""
-    try:
-        guest = hypervisor_of(grant.host).guest(grant.instance_id)
-    except HypervisorError:
-        return "The host of the instance does not answer."
-    return TAKEN_OVER if guest is not None and guest.power_state == PowerState.RUNNING else NOT_RUNNING
+    """Why a stream came to its end. Only the host knows whether the guest still runs; it may need a moment."""
+    deadline = time.monotonic() + STOPPING_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            guest = hypervisor_of(grant.host).guest(grant.instance_id)
+        except HypervisorError:
+            return "The host of the instance does not answer."
+        if guest is None or guest.power_state != PowerState.RUNNING:
+            return NOT_RUNNING
+        time.sleep(0.2)
+    return TAKEN_OVER
 
 
 def _token_of(scope: dict[str, Any]) -> str:

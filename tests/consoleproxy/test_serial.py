@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from compute.hosts.connections import hypervisor_of
-from compute.hypervisor.interface import Failed
+from compute.hypervisor.interface import Failed, PowerState
 from compute.models import Host, HostState
+from consoleproxy import serial
 from consoleproxy.models import ConsoleToken
-from consoleproxy.serial import MOST_MESSAGE_BYTES, MOST_MESSAGES_WAITING, Port
+from consoleproxy.serial import MOST_MESSAGE_BYTES, MOST_MESSAGES_WAITING, MOST_OUTPUT_BYTES, OUTPUT_LOST, Port
+from consoleproxy.tokens import authorise
 from tests.consoleproxy.conftest import Program, boot, free_port, new_token, wait_until
 from tests.consoleproxy.test_proxy import ENDED, closing, delete, demote, disable, move, stop
 
@@ -191,13 +194,16 @@ def test_other_websockets_of_this_app_do_not_exist(web):
                 websocket.recv(timeout=5)
 
 
-class DeafStream:
-    """A guest that reads nothing: ``send`` waits until the stream is closed."""
+class Stream:
+    """A guest that reads nothing, and writes what the test says."""
 
     def __init__(self) -> None:
         self.closed = threading.Event()
+        self.writes: list[bytes] = []
 
     def receive(self, size: int) -> bytes:
+        if self.writes:
+            return self.writes.pop(0)
         self.closed.wait()
         return b""
 
@@ -210,23 +216,48 @@ class DeafStream:
 
 
 def test_a_guest_that_reads_nothing_costs_no_memory_and_no_threads():
-    ends: list[str] = []
     before = threading.active_count()
-    port = Port(DeafStream(), lambda data: None, lambda: ends.append("ended"))
+    port = Port(Stream(), lambda: None)
     taken = 0
     while port.type(b"x" * 1000):
         taken += 1
     assert taken in (MOST_MESSAGES_WAITING, MOST_MESSAGES_WAITING + 1)
     port.close()
     wait_until(lambda: threading.active_count() <= before)
-    assert ends == []  # whoever closes it knows
 
 
-def test_a_stream_that_ends_says_so_once():
-    ends: list[str] = []
-    stream = DeafStream()
-    port = Port(stream, lambda data: None, lambda: ends.append("ended"))
+def test_a_guest_that_writes_faster_than_anybody_reads_costs_no_memory():
+    stream = Stream()
+    stream.writes = [bytes([number % 256]) * 10_000 for number in range(1000)]
+    news: list[int] = []
+    port = Port(stream, lambda: news.append(1))
+    wait_until(lambda: len(news) == 1000)
+    assert not port.ended
+    got = b""
+    while data := port.take():
+        got += data
+    assert len(got) <= MOST_OUTPUT_BYTES + len(OUTPUT_LOST)
+    assert got.count(OUTPUT_LOST) == 1
+    assert got.endswith(bytes([999 % 256]) * 10_000)  # the newest is what a person wants to see
     stream.close()
-    wait_until(lambda: ends == ["ended"])
+    wait_until(lambda: port.ended)
+    assert len(news) == 1001
     port.close()
-    assert ends == ["ended"]
+
+
+@pytest.mark.parametrize("power", [PowerState.SHUTDOWN, None])
+def test_a_guest_that_takes_a_moment_to_stop_is_not_taken_for_a_takeover(server, alice, monkeypatch, power):
+    grant = authorise(new_token(server, alice, "serial"), "serial")
+    hypervisor = hypervisor_of(server.host)
+    running = hypervisor.guest(server.pk)
+    answers = [running, running, None if power is None else replace(running, power_state=power)]
+    monkeypatch.setattr(hypervisor, "guest", lambda uuid: answers.pop(0))
+    assert serial._why_ended(grant) == "The instance is not running."
+
+
+def test_a_reader_elsewhere_took_over(server, alice, monkeypatch):
+    monkeypatch.setattr(serial, "STOPPING_SECONDS", 0.5)
+    grant = authorise(new_token(server, alice, "serial"), "serial")
+    assert serial._why_ended(grant) == "Another console took over this serial port."
+    hypervisor_of(server.host).break_down()
+    assert "does not answer" in serial._why_ended(grant)
