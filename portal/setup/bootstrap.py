@@ -16,7 +16,7 @@ from compute.flavor_defaults import ensure_flavors
 from compute.hosts.registration import add_host
 from compute.images.registration import register_image
 from compute.images.tiny import build as tiny
-from compute.models import Host, Image, Instance, Network
+from compute.models import Host, Image, ImageStatus, Instance, Network
 from compute.networks.bootstrap import ensure_private_network
 from compute.operations.create import BootRequest, create
 from portal.identity.actor import SYSTEM, actor_on_project
@@ -56,7 +56,7 @@ def base_data(say: Say) -> None:
 
 def tiny_images(say: Say) -> None:
     """Build the tiny guest and register it as the public images ``tiny`` and ``tiny-alt``, once."""
-    if Image.objects.filter(name__in=("tiny", "tiny-alt")).exists():
+    if Image.objects.filter(name__in=("tiny", "tiny-alt")).exclude(status=ImageStatus.QUEUED).exists():
         return
     path = settings.DATA_DIR / "tiny.qcow2"
     if not path.exists():
