@@ -86,7 +86,7 @@ serial_tab = page(_tab("instance_serial", "instances/serial.html"))
 def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     """Everything about it."""
     instance = instance_of(request.actor, instance_id)
-    ports = list(instance.ports.all())
+    ports = list(instance.ports.select_related("network").prefetch_related("addresses", "security_groups"))
     boot = Action.objects.filter(instance=instance, progress__has_key="placement").first()
     context = {
         **_context(request, instance, "instance"),
@@ -171,8 +171,12 @@ def edit(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         given = form.cleaned_data
         fields = {"name": given["name"], "description": given["description"] or None}
-        update_instance(request.actor, instance, fields=fields)
-        messages.success(request, "Saved")
-        return redirect("instance", instance.pk)
+        try:
+            update_instance(request.actor, instance, fields=fields)
+        except ComputeError as error:
+            form.add_error(None, str(error))
+        else:
+            messages.success(request, "Saved")
+            return redirect("instance", instance.pk)
     context = {**_context(request, instance, "instance"), "form": form}
     return render(request, "instances/edit.html", context, status=400 if form.errors else 200)

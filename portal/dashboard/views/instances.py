@@ -8,13 +8,13 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.core.paginator import Paginator
-from django.db.models import Exists, OuterRef, Prefetch, Q
+from django.db.models import Exists, OuterRef, Q
 from django.http import Http404, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 
 from compute.errors import ComputeError, NotFound
-from compute.models import Instance, Port, PortAddress
+from compute.models import Instance, PortAddress
 from compute.models.instance import InstanceQuerySet
 from compute.models.states import other_tasks, states_of_status
 from compute.operations import OPERATIONS
@@ -55,8 +55,7 @@ def addresses_of(instance: Instance) -> list[str]:
 
 def with_addresses(rows: InstanceQuerySet) -> InstanceQuerySet:
     """Load ports and addresses with the rows."""
-    ports = Port.objects.prefetch_related("addresses", "network")
-    return rows.prefetch_related(Prefetch("ports", queryset=ports))
+    return rows.prefetch_related("ports__addresses")
 
 
 def with_status(rows: InstanceQuerySet, status: str) -> InstanceQuerySet:
@@ -90,8 +89,10 @@ def _table(request: PortalRequest, rows: InstanceQuerySet) -> dict[str, Any]:
         rows = matching(rows, text)
     if status in STATUSES:
         rows = with_status(rows, status)
-    sort = request.GET.get("sort", "-age")
-    fields = SORTS.get(sort.lstrip("-"), SORTS["age"])
+    sort = request.GET.get("sort", "")
+    if sort.removeprefix("-") not in SORTS:
+        sort = "-age"
+    fields = SORTS[sort.removeprefix("-")]
     rows = rows.order_by(*(f"-{name}" if sort.startswith("-") else name for name in fields))
     found = Paginator(with_addresses(rows.select_related("host", "project")), PAGE_SIZE)
     shown = found.get_page(request.GET.get("page"))
