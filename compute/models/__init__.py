@@ -8,12 +8,14 @@ from compute.models.host import Host, HostSample, HostState
 from compute.models.image import Image, ImageStatus, ImageVisibility
 from compute.models.instance import Fault, Instance
 from compute.models.keypair import KeyPair
+from compute.models.migration import OPEN_MIGRATIONS, Migration, MigrationStatus
 from compute.models.network import Network, Port, PortAddress, SecurityGroup, SecurityGroupRule, Subnet
 from compute.models.quota import DEFAULT_LIMITS, QuotaLimit, QuotaUsage
 from compute.models.states import PowerState, TaskState, VmState
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "OPEN_MIGRATIONS",
     "OPEN_STATES",
     "Action",
     "ActionState",
@@ -30,6 +32,8 @@ __all__ = [
     "ImageVisibility",
     "Instance",
     "KeyPair",
+    "Migration",
+    "MigrationStatus",
     "Network",
     "Port",
     "PortAddress",

@@ -90,6 +90,9 @@ class Instance(models.Model):
     locked_reason = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
     locked_by_admin = models.BooleanField(default=False)
     progress = models.PositiveSmallIntegerField(default=0)
+    volume_names = models.JSONField(
+        default=dict, blank=True, help_text="The disks whose volumes are not called as they usually are: role to name."
+    )
 
     host = models.ForeignKey("compute.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="instances")
     zone = models.CharField(max_length=255, blank=True, default="", help_text="The zone asked for; empty: any.")
@@ -121,15 +124,19 @@ class Instance(models.Model):
         """The API's status."""
         return status(self.vm_state, self.task_state)
 
+    def volume(self, role: str) -> str:
+        """The name of the volume that is its disk of this role; every volume of the instance begins with its uuid."""
+        return f"{self.id}-{self.volume_names.get(role, role)}"
+
     @property
     def root_volume(self) -> str:
-        """Its root disk's volume name; every volume of the instance begins with its uuid."""
-        return f"{self.id}-root"
+        """Its root disk's volume name."""
+        return self.volume("root")
 
     @property
     def config_volume(self) -> str:
         """Its config drive's volume name."""
-        return f"{self.id}-config"
+        return self.volume("config")
 
 
 class Fault(models.Model):
