@@ -29,6 +29,7 @@ declare(
     Rule(_C + "os-flavor-manage:update", "admin", "Change a flavor's description."),
     Rule(_C + "os-flavor-manage:delete", "admin", "Delete a flavor."),
     Rule(_C + "os-hypervisors", "admin", "See the hosts."),
+    Rule(_C + "os-aggregates:index", "admin", "List host aggregates."),
     Rule(_C + "os-services", "admin", "See and change the compute services."),
     Rule(_C + "os-availability-zone:list", "reader", "List zones."),
     Rule(_C + "os-availability-zone:detail", "admin", "List zones with their hosts."),

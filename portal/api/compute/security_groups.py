@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.errors import NotFound
 from compute.models import SecurityGroup, SecurityGroupRule
-from compute.networks.groups import default_group
+from compute.networks.groups import create_group, default_group, delete_group
+from portal.api.body import Body, StrictCharField
 from portal.api.compute.base import ComputeView, as_uuid, call
+from portal.api.wire import HeadersOnly
+
+
+class GroupBody(Body):
+    """POST /os-security-groups."""
+
+    name = StrictCharField(min_length=1, max_length=255)
+    description = StrictCharField(max_length=255, allow_blank=True)
 
 
 class SecurityGroups(ComputeView):
@@ -24,6 +34,15 @@ class SecurityGroups(ComputeView):
             default_group(self.actor.project_id)
         return Response({"security_groups": [group_body(row) for row in rows.prefetch_related("rules__remote_group")]})
 
+    @call("os_compute_api:proxy:security-groups:modify", until="2.35")
+    def post(self, request: Request) -> Response:
+        """Create a security group (up to 2.35)."""
+        if set(self.body) != {"security_group"}:
+            raise ParseError("The body must hold 'security_group' and nothing else.")
+        data = GroupBody.read(self.body["security_group"], self.version)
+        row = create_group(actor=self.actor, name=data["name"], description=data["description"])
+        return Response({"security_group": group_body(row)})
+
 
 class SecurityGroupView(ComputeView):
     """/os-security-groups/{id}"""
@@ -31,12 +50,23 @@ class SecurityGroupView(ComputeView):
     @call("os_compute_api:proxy:security-groups", until="2.35")
     def get(self, request: Request, group_id: str) -> Response:
         """Show a security group (up to 2.35)."""
-        uuid = as_uuid(group_id)
-        rows = SecurityGroup.objects.filter(project_id=self.actor.project_id)
-        row = rows.prefetch_related("rules__remote_group").filter(pk=uuid).first() if uuid else None
-        if row is None:
-            raise NotFound(f"Security group {group_id} not found.")
-        return Response({"security_group": group_body(row)})
+        return Response({"security_group": group_body(find_group(self, group_id))})
+
+    @call("os_compute_api:proxy:security-groups:modify", until="2.35")
+    def delete(self, request: Request, group_id: str) -> HeadersOnly:
+        """Delete a security group (up to 2.35)."""
+        delete_group(actor=self.actor, group=find_group(self, group_id))
+        return HeadersOnly(202)
+
+
+def find_group(view: ComputeView, group_id: str) -> SecurityGroup:
+    """The security group of the path, if it is the project's. Raises NotFound."""
+    uuid = as_uuid(group_id)
+    rows = SecurityGroup.objects.filter(project_id=view.actor.project_id)
+    row = rows.prefetch_related("rules__remote_group").filter(pk=uuid).first() if uuid else None
+    if row is None:
+        raise NotFound(f"Security group {group_id} not found.")
+    return row
 
 
 def group_body(row: SecurityGroup) -> dict[str, Any]:

@@ -73,6 +73,7 @@ PROJECTS = [
     path("extensions/<alias>", extensions.Extension.as_view()),
 ]
 HOSTS = [
+    path("os-aggregates", hosts.Aggregates.as_view()),
     path("os-availability-zone", hosts.Zones.as_view()),
     path("os-availability-zone/detail", hosts.ZonesDetail.as_view()),
     path("os-hypervisors", hosts.Hypervisors.as_view()),

@@ -321,3 +321,16 @@ def test_proxies_up_to_2_35(cloud: Cloud, alice: Persona) -> None:
     groups = alice.get("/compute/v2.1/os-security-groups").json()["security_groups"]
     assert [group["name"] for group in groups] == ["default"]
     assert alice.get(f"/compute/v2.1/os-security-groups/{groups[0]['id']}").json()["security_group"] == groups[0]
+
+
+def test_security_groups_up_to_2_35(cloud: Cloud, alice: Persona, bob: Persona, charlie: Persona) -> None:
+    path, body = "/compute/v2.1/os-security-groups", {"security_group": {"name": "web", "description": "why"}}
+    assert bob.post(path, body).status_code == 403
+    made = alice.post(path, body).json()["security_group"]
+    assert (made["name"], made["description"], made["tenant_id"], made["rules"]) == ("web", "why", cloud.demo.id, [])
+    assert {group["name"] for group in alice.get(path).json()["security_groups"]} == {"default", "web"}
+    one = f"{path}/{made['id']}"
+    assert charlie.get(one).status_code == 404 == charlie.delete(one).status_code
+    for bad in ({}, {"security_group": {"name": "x"}}, {"security_group": {"name": "", "description": ""}}):
+        assert alice.post(path, bad).status_code == 400, bad
+    assert alice.delete(one).status_code == 202 and alice.get(one).status_code == 404
