@@ -9,18 +9,16 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from compute.errors import ComputeError, NoValidHost
+from compute.errors import NoValidHost
 from compute.hypervisor.interface import HypervisorError, Unsupported
-from compute.images import store
-from compute.models import Image, PowerState, TaskState, VmState, announce
+from compute.models import PowerState, TaskState, VmState, announce
 from compute.networks import addresses
-from compute.operations import config_drive
-from compute.operations.engine import AnotherLane, Operation, Step
+from compute.operations import disks
+from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
+from compute.operations.layout import Layout
 from scheduler import claims
 from scheduler.pick import Request, place
-
-GIB = 1 << 30
 
 
 class Boot(Operation):
@@ -30,6 +28,7 @@ class Boot(Operation):
     label = "Launch"
     policy = "os_compute_api:servers:create"
     allowed = frozenset({VmState.BUILDING})
+    launched = False
     during = TaskState.SCHEDULING
     leads_to = VmState.ACTIVE
     on_failure = VmState.ERROR
@@ -79,35 +78,22 @@ class Boot(Operation):
             for port in ports_of(self.instance):
                 self.hypervisor.release(port.network_id, port.mac)
 
-    def image(self) -> Image:
-        """The image, unless it was deleted since the request (the instance remembers its id). Raises ComputeError."""
-        image = Image.objects.filter(instances=self.instance).first()
-        if image is None:
-            raise ComputeError("The image was deleted before the server could be built from it.")
-        return image
-
     def fetch_image(self) -> None:
-        """Bring the image to the host, once for each host; a copy is the transfer lane's work."""
-        image = self.image()
-        if self.hypervisor.has_base(image.base_volume):
-            return
-        if self.lane_now != "transfer":
-            raise AnotherLane("transfer")
-        self.hypervisor.ensure_base(image.base_volume, store.raw_size(image), lambda: store.open_raw(image))
+        """Bring the image to the host."""
+        disks.bring_base(self, disks.image_named(self.instance.image_id))
 
     def create_disks(self) -> None:
-        """The root disk over the image's base, and the config drive."""
-        image = self.image()
-        root_bytes = self.instance.flavor["disk_gb"] * GIB or store.raw_size(image)
-        self.hypervisor.create_overlay(self.instance.root_volume, image.base_volume, root_bytes)
-        content, size = config_drive.build(self.instance)
-        self.hypervisor.upload(self.instance.config_volume, content, size)
+        """The flavor's disks and the config drive."""
+        layout = Layout.of(self.instance)
+        disks.create_root(self.hypervisor, layout, disks.image_named(self.instance.image_id))
+        disks.create_empty(self.hypervisor, layout)
+        disks.create_config(self.hypervisor, self.instance)
 
     def delete_disks(self) -> None:
-        """Remove both volumes."""
+        """Remove them all."""
         if self.instance.host is not None:
-            self.hypervisor.delete_volume(self.instance.root_volume)
-            self.hypervisor.delete_volume(self.instance.config_volume)
+            for volume in Layout.of(self.instance).volumes():
+                self.hypervisor.delete_volume(volume)
 
     def spawn(self) -> None:
         """Define the guest and start it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from compute.hypervisor.interface import Disk, Guest, NetworkSpec, Nic, Reservation
+from compute.hypervisor.interface import Guest, NetworkSpec, Nic, Reservation
 from compute.models import Instance, Network, Port
+from compute.operations.layout import Layout
 
 
 def guest_of(instance: Instance) -> Guest:
@@ -15,10 +16,7 @@ def guest_of(instance: Instance) -> Guest:
         title=instance.name,
         vcpus=instance.vcpus,
         memory_mb=instance.memory_mb,
-        disks=(
-            Disk(volume=instance.root_volume, target="vda", format="qcow2", boot_order=1),
-            Disk(volume=instance.config_volume, target="vdz", format="raw", read_only=True),
-        ),
+        disks=Layout.of(instance).disks(),
         nics=tuple(nic_of(port) for port in ports_of(instance)),
         domain_type=instance.host.domain_type or None,
         console_listen=instance.host.console_address,

@@ -1,0 +1,108 @@
+"""How an instance's disks come and go on a host. Which ones it has says ``layout``.
+
+The ephemeral disk comes empty: guests make their own file system. The swap disk is ready for swapon.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import struct
+from collections.abc import Iterable
+from uuid import UUID
+
+from compute.errors import ComputeError
+from compute.hypervisor.interface import Hypervisor, HypervisorError
+from compute.images import store
+from compute.models import Image, Instance
+from compute.operations import config_drive
+from compute.operations.engine import AnotherLane, Operation
+from compute.operations.layout import Layout
+
+log = logging.getLogger(__name__)
+
+MIB = 1 << 20
+GIB = 1 << 30
+# The volumes that one operation makes beside another's: role and the number of its action.
+REPLACED = re.compile(r"(root|ephemeral0|swap|rescue)(-[0-9]+)?")
+PAGE = 4096
+
+
+def create_root(hypervisor: Hypervisor, layout: Layout, image: Image) -> None:
+    """The root disk: over the image's base, as large as the flavor says (0: as the image)."""
+    size = layout.flavor["disk_gb"] * GIB or store.raw_size(image)
+    hypervisor.create_overlay(layout.volume("root"), image.base_volume, size)
+
+
+def create_empty(hypervisor: Hypervisor, layout: Layout, roles: Iterable[str] = ("ephemeral0", "swap")) -> None:
+    """Those of the ephemeral and the swap disk that the flavor has."""
+    if "ephemeral0" in layout.own and "ephemeral0" in roles:
+        hypervisor.create_volume(layout.volume("ephemeral0"), layout.flavor["ephemeral_gb"] * GIB)
+    if "swap" in layout.own and "swap" in roles:
+        size = layout.flavor["swap_mb"] * MIB
+        hypervisor.upload(layout.volume("swap"), SwapSpace(size), size)
+
+
+def create_config(hypervisor: Hypervisor, instance: Instance) -> None:
+    """The config drive, with what the rows say now."""
+    content, size = config_drive.build(instance)
+    hypervisor.upload(instance.config_volume, content, size)
+
+
+def bring_base(operation: Operation, image: Image) -> None:
+    """The image is on the instance's host, once for each host; a copy is the transfer lane's work."""
+    if operation.hypervisor.has_base(image.base_volume):
+        return
+    if operation.lane_now != "transfer":
+        raise AnotherLane("transfer")
+    operation.hypervisor.ensure_base(image.base_volume, store.raw_size(image), lambda: store.open_raw(image))
+
+
+def image_named(image_id: str | UUID | None) -> Image:
+    """An image that a request named, unless it was deleted since. Raises ComputeError."""
+    image = Image.objects.filter(pk=image_id).first() if image_id else None
+    if image is None:
+        raise ComputeError("The image was deleted before the server could be built from it.")
+    return image
+
+
+def drop(hypervisor: Hypervisor, volumes: Iterable[str]) -> None:
+    """Delete volumes that nothing needs any more.
+
+    It comes last in an operation that has succeeded by then; what cannot be deleted is logged and
+    left to ``sweep``, for an operation that failed over it would look as if it had not happened.
+    """
+    for volume in volumes:
+        try:
+            hypervisor.delete_volume(volume)
+        except HypervisorError as error:
+            log.warning("volume %s stays behind: %s", volume, error)
+
+
+def sweep(hypervisor: Hypervisor, instance_id: UUID, needed: Iterable[str]) -> None:
+    """Delete what earlier operations on the instance left behind: volumes of their naming that nobody needs."""
+    kept = set(needed)
+    for volume in hypervisor.volumes(prefix=str(instance_id)):
+        if volume not in kept and REPLACED.fullmatch(volume.removeprefix(f"{instance_id}-")):
+            hypervisor.delete_volume(volume)
+
+
+class SwapSpace(io.RawIOBase):
+    """The content of an empty swap disk, as Linux's mkswap writes it: a header in the first page, then zeros.
+
+    The layout is the kernel's ``union swap_header`` (include/linux/swap.h), version 1.
+    """
+
+    def __init__(self, size_bytes: int) -> None:
+        header = struct.pack("<III", 1, size_bytes // PAGE - 1, 0)
+        self._page = bytes(1024) + header.ljust(PAGE - 1024 - 10, b"\0") + b"SWAPSPACE2"
+        self._size, self._at = size_bytes, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes."""
+        left = self._size - self._at
+        count = left if size < 0 else min(size, left)
+        data = self._page[self._at : self._at + count]
+        self._at += count
+        return data.ljust(count, b"\0")
