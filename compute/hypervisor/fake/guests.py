@@ -188,7 +188,8 @@ class FakeGuests(FakeHost):
     def set_password(self, uuid: UUID, user: str, password: str) -> None:
         """See the interface. With ``agent=0`` in the URI, guests have no agent."""
         with self._changing(uuid) as (guest, _):
-            _check_on(guest)
+            if guest["power"] != PowerState.RUNNING:
+                raise Busy("The guest is not running.")
             if not self._size("agent", 1):
                 raise Unsupported("The guest's agent does not answer.")
             guest["passwords"][user] = password

@@ -65,8 +65,12 @@ def error_class(error: libvirt.libvirtError) -> type[HypervisorError]:
         return NoSpace
     if code in BY_CODE:
         return BY_CODE[code]
-    text = str(error).lower()
-    return next((kind for words, kind in BY_TEXT if words in text), Failed)
+    return error_class_of_text(str(error))
+
+
+def error_class_of_text(text: str) -> type[HypervisorError]:
+    """Which of the six errors a text of libvirt's or QEMU's speaks of."""
+    return next((kind for words, kind in BY_TEXT if words in text.lower()), Failed)
 
 
 def translate(error: libvirt.libvirtError) -> HypervisorError:

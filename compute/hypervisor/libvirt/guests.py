@@ -12,9 +12,11 @@ import libvirt
 from compute.hypervisor.interface import Gone, Guest, GuestUsage, Observed, PowerState
 from compute.hypervisor.libvirt import xml
 from compute.hypervisor.libvirt.consoles import Consoles
+from compute.hypervisor.libvirt.copies import Copies
+from compute.hypervisor.libvirt.devices import Devices
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.facts import Facts
-from compute.hypervisor.libvirt.storage import Storage
+from compute.hypervisor.libvirt.interruptions import Interruptions
 
 POLL_SECONDS = 0.05
 PRESS_AGAIN_SECONDS = 3.0   # a guest whose kernel does not listen yet misses the power button
@@ -45,7 +47,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Facts, Storage, Consoles):
+class Guests(Interruptions, Devices, Copies, Facts, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]
@@ -96,7 +98,7 @@ class Guests(Facts, Storage, Consoles):
         """See the interface. Raises Gone."""
         domain = self._session.domain(uuid)
         try:
-            domain.create()
+            domain.createWithFlags(libvirt.VIR_DOMAIN_START_FORCE_BOOT)
         except libvirt.libvirtError as error:
             if not has_code(error, libvirt.VIR_ERR_OPERATION_INVALID) or not domain.isActive():
                 raise
@@ -115,7 +117,10 @@ class Guests(Facts, Storage, Consoles):
     @plain_errors()
     def destroy(self, uuid: UUID) -> None:
         """See the interface. Raises Gone."""
-        _cut_power(self._session.domain(uuid))
+        domain = self._session.domain(uuid)
+        _cut_power(domain)
+        if domain.hasManagedSaveImage():
+            domain.managedSaveRemove()
 
     @plain_errors()
     def remove(self, uuid: UUID) -> None:

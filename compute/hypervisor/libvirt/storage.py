@@ -117,6 +117,13 @@ class Storage:
         if content is not None:
             self._delete(content.rsplit("/", 1)[-1])
 
+    @plain_errors()
+    def resize_volume(self, volume: str, size_bytes: int) -> None:
+        """See the interface. Raises Gone. QEMU's lock is what makes it Busy; it guards qcow2 volumes only."""
+        found = self._session.pool().storageVolLookupByName(volume)
+        if found.info()[1] < size_bytes:
+            found.resize(size_bytes)
+
     # for the other parts of the driver -------------------------------------------------------------
     def disk_source(self, disk: Disk) -> xml.DiskSource:
         """Where the disk's volume lies, with what it stands on. Raises Gone and Failed.
