@@ -26,7 +26,8 @@ class Delete(Operation):
     during = TaskState.DELETING
     leads_to = VmState.DELETED
     on_failure = VmState.ERROR
-    preempts = True
+    over = frozenset(TaskState)
+    launched = False
     limit: ClassVar[timedelta] = timedelta(minutes=10)
 
     def remove_guest(self) -> None:

@@ -39,8 +39,8 @@ def _table() -> Iterator[str]:
             f"**{one.name}**: {(one.__doc__ or '').strip()}",
             one.wire or "",
             f"`{one.policy}`",
-            ", ".join(_task_states(one)),
-            one.leads_to,
+            ", ".join(_task_states(one)) or "none",
+            one.leads_to or "as it was",
             one.on_failure or "as it was",
             one.lane,
             f"{one.limit.total_seconds() / 60:g} min",
@@ -50,8 +50,8 @@ def _table() -> Iterator[str]:
 
 
 def _task_states(operation: type[Operation]) -> list[str]:
-    ordered = [operation.during, *(step.task_state for step in operation.steps if step.task_state)]
-    return list(dict.fromkeys(str(state) for state in ordered))
+    ordered = [operation.during, *(step.task_state for step in operation.steps)]
+    return list(dict.fromkeys(str(state) for state in ordered if state))
 
 
 def _states() -> Iterator[str]:

@@ -50,18 +50,19 @@ class Step:
 class Operation:
     """One verb that a user can say to an instance. Subclasses state the facts and have the steps."""
 
-    name: ClassVar[str]  # Nova's name in the action log
+    name: ClassVar[str]
     wire: ClassVar[str | None] = None  # the key in POST /servers/{id}/action
+    logged_as: ClassVar[str] = ""  # Nova's name of it in the action log, where that is not the key
     label: ClassVar[str]  # on a button
     policy: ClassVar[str]
     lane: ClassVar[str] = "compute"
     allowed: ClassVar[frozenset[VmState]]
-    allowed_tasks: ClassVar[frozenset[TaskState | None]] = frozenset({None})
-    during: ClassVar[TaskState]  # the task state from the request on
-    leads_to: ClassVar[VmState]
+    over: ClassVar[frozenset[TaskState]] = frozenset()  # tasks that it may start over, cancelling them
+    launched: ClassVar[bool] = True  # only for an instance that was active once
+    during: ClassVar[TaskState | None]  # the task state from the request on; None: it shows none
+    leads_to: ClassVar[VmState | None]  # None: the instance stays what it was
     on_failure: ClassVar[VmState | None] = None  # None: the instance stays what it was
     while_locked: ClassVar[bool] = False
-    preempts: ClassVar[bool] = False  # cancels whatever is under way
     in_menu: ClassVar[bool] = True
     limit: ClassVar[timedelta] = timedelta(minutes=5)
     steps: ClassVar[tuple[Step, ...]] = ()
@@ -78,16 +79,25 @@ class Operation:
         """Why the operation may not start now; empty when it may. Pure and cheap."""
         if instance.locked and not cls.while_locked and not (actor and actor.is_admin):
             return f"Instance {instance.id} is locked"
+        verb = cls.novas_name()
         if instance.vm_state not in cls.allowed:
-            return f"Cannot '{cls.name}' instance {instance.id} while it is in vm_state {instance.vm_state}"
-        if instance.task_state not in cls.allowed_tasks and not cls.preempts:
-            return f"Cannot '{cls.name}' instance {instance.id} while it is in task_state {instance.task_state}"
+            return f"Cannot '{verb}' instance {instance.id} while it is in vm_state {instance.vm_state}"
+        if instance.task_state is not None and instance.task_state not in cls.over:
+            return f"Cannot '{verb}' instance {instance.id} while it is in task_state {instance.task_state}"
+        if cls.launched and instance.launched_at is None:
+            return f"Cannot '{verb}' an instance which has never been active"
         return ""
+
+    @classmethod
+    def novas_name(cls) -> str:
+        """What Nova calls it, in its action log and in refusals."""
+        return cls.logged_as or (cls.wire or cls.name).removeprefix("os-")
 
     @classmethod
     def task_states(cls) -> frozenset[TaskState]:
         """Every task state that the instance may show while this runs."""
-        return frozenset({cls.during} | {step.task_state for step in cls.steps if step.task_state})
+        shown = (cls.during, *(step.task_state for step in cls.steps))
+        return frozenset(state for state in shown if state)
 
     # what steps use -------------------------------------------------------------------------------
     @property
@@ -114,9 +124,20 @@ class Operation:
         return self.lease.held()
 
     # what subclasses may change -------------------------------------------------------------------
+    @classmethod
+    def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
+        """Runs in the transaction of the request, after the checks: more checks, and what is taken with it.
+
+        ``params`` are the action's and may be added to. May raise any ComputeError; then nothing is changed.
+        """
+
     def outcome(self) -> dict[str, Any]:
         """Fields of the instance on success, besides the task state."""
-        return {"vm_state": self.leads_to}
+        return {"vm_state": self.leads_to} if self.leads_to else {}
+
+    def failed_as(self) -> VmState | None:
+        """The instance's state after a failure; None: as it was."""
+        return self.on_failure
 
     def completed(self) -> None:
         """Runs in the transaction of success: what must change together with the instance's state."""
@@ -129,8 +150,8 @@ class Operation:
 def request(operation: type[Operation], instance: Instance, actor: Actor, **params: Any) -> Action:
     """Ask for an operation on an instance: checks all, then one transaction, then the doorbell.
 
-    Raises ``policy.Forbidden``, ``Conflict`` (state, lock, or another request came first) and
-    ``NotFound`` (deleted meanwhile). Nothing is changed unless all of it is.
+    Raises ``policy.Forbidden``, ``Conflict`` (state, lock, or another request came first), ``NotFound``
+    (deleted meanwhile) and what the operation's ``prepare`` raises. Nothing is changed unless all of it is.
     """
     enforce(actor, operation.policy, instance.project_id)
     with transaction.atomic():
@@ -143,9 +164,10 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, **para
             pk=seen.pk, vm_state=seen.vm_state, task_state=seen.task_state, locked=seen.locked, deleted_at=None
         )
         if not as_seen.update(task_state=operation.during, updated_at=timezone.now()):
-            raise Conflict(f"Cannot '{operation.name}' instance {seen.pk}: another operation came first")
-        if operation.preempts:
+            raise Conflict(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
+        if operation.over:
             cancel_open(seen, f"{operation.label} came in between")
+        operation.prepare(seen, actor, params)
         action = new_action(operation, seen, actor, params)
         announce("server", seen.pk, seen.project_id)
     return action

@@ -103,7 +103,18 @@ class HardReboot(Operation):
     label = "Hard reboot"
     policy = "os_compute_api:servers:reboot"
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
-    allowed_tasks = frozenset({None, TaskState.REBOOTING, TaskState.REBOOT_PENDING, TaskState.REBOOT_STARTED})
+    # Nova's too, but for a hard reboot that is under way: of two that come at once, one is refused.
+    over = frozenset(
+        {
+            TaskState.REBOOTING,
+            TaskState.REBOOT_PENDING,
+            TaskState.REBOOT_STARTED,
+            TaskState.PAUSING,
+            TaskState.UNPAUSING,
+            TaskState.SUSPENDING,
+            TaskState.RESUMING,
+        }
+    )
     during = TaskState.REBOOTING_HARD
     leads_to = VmState.ACTIVE
 

@@ -165,7 +165,9 @@ def _finish(operation: Operation, state: ActionState, message: str, fields: dict
     mine = Action.objects.filter(pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING)
     if not mine.update(state=state, message=message, finished_at=now, updated_at=now):
         raise Lost("cancelled at the last moment")
-    operation.set_instance(task_state=None, **fields)
+    if operation.during is not None:  # else the task under way, if there is one, is another's
+        fields = {"task_state": None, **fields}
+    operation.set_instance(**fields)
     announce("server", operation.instance.pk, operation.instance.project_id)
 
 
@@ -178,7 +180,8 @@ def _succeed(operation: Operation) -> None:
 def _fail(operation: Operation, error: Exception, details: str) -> None:
     """The operation ends in error: a fault with one sentence, and a state that the user can act on."""
     sentence = sentence_for(error)
-    fields = {"vm_state": operation.on_failure} if operation.on_failure else {}
+    state = operation.failed_as()
+    fields = {"vm_state": state} if state else {}
     with transaction.atomic():
         _finish(operation, ActionState.ERROR, sentence, fields)
         Fault.objects.create(instance=operation.instance, message=sentence[:255], details=details)

@@ -23,7 +23,7 @@ def instance(cloud, alice) -> Instance:
 
 
 def put(instance: Instance, **states) -> Instance:
-    Instance.objects.filter(pk=instance.pk).update(**states)
+    Instance.objects.filter(pk=instance.pk).update(**{"launched_at": instance.created_at, **states})
     instance.actions.all().delete()
     return Instance.objects.get(pk=instance.pk)
 
@@ -51,6 +51,8 @@ def test_the_sentences_are_novas(instance, alice):
     assert OPERATIONS["stop"].refusal(now) == f"Cannot 'stop' instance {now.id} while it is in vm_state stopped"
     now = put(instance, vm_state="active", task_state="powering-off")
     assert OPERATIONS["stop"].refusal(now) == f"Cannot 'stop' instance {now.id} while it is in task_state powering-off"
+    now = put(instance, vm_state="error", task_state=None, launched_at=None)
+    assert OPERATIONS["stop"].refusal(now) == "Cannot 'stop' an instance which has never been active"
     now = put(instance, vm_state="active", task_state=None, locked=True)
     assert OPERATIONS["stop"].refusal(now, alice.actor) == f"Instance {now.id} is locked"
 

@@ -26,7 +26,7 @@ DETAILS = "os_compute_api:os-instance-actions:events:details"
 def name_of(row: Action) -> str:
     """Nova's name of an action; both reboots have one."""
     operation = OPERATIONS.get(row.operation)
-    return operation.wire.removeprefix("os-") if operation and operation.wire else row.operation
+    return operation.novas_name() if operation else row.operation
 
 
 ACTION: Shape[Action] = Shape(
