@@ -11,10 +11,15 @@ os.environ.setdefault("NACELLE_PRIVATE_CIDR", "10.78.0.0/20")
 os.environ.setdefault("NACELLE_STORAGE_POOL", "nacelle-test")
 os.environ.setdefault("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle-test")
 
-from portal.settings import *  # noqa: E402, F403
-from portal.settings import DATA_DIR, DATABASES, STORAGES  # noqa: E402
+from portal.settings import *  # noqa: F403
+from portal.settings import DATA_DIR, DATABASES, STATIC_ROOT, STORAGES
+
+STATIC_ROOT.mkdir(exist_ok=True)  # else WhiteNoise warns in every test
 
 # A database in a file, so that workers, the watcher and the browser's server see the same rows.
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
     DATABASES["default"]["TEST"] = {"NAME": str(Path(DATA_DIR) / "test.sqlite3")}
 STORAGES = {**STORAGES, "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}}
+
+# The same algorithm at the least cost: every test makes people with passwords.
+PASSWORD_HASHERS = ["tests.hashers.QuickArgon2"]
