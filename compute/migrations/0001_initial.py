@@ -206,6 +206,8 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=django.utils.timezone.now, editable=False)),
                 ('updated_at', models.DateTimeField(default=django.utils.timezone.now)),
                 ('launched_at', models.DateTimeField(blank=True, null=True)),
+                ('shelved_image_id', models.UUIDField(blank=True, help_text='The image that holds its disk meanwhile.', null=True)),
+                ('shelved_at', models.DateTimeField(blank=True, null=True)),
                 ('terminated_at', models.DateTimeField(blank=True, null=True)),
                 ('deleted_at', models.DateTimeField(blank=True, null=True)),
                 ('host', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='instances', to='compute.host')),

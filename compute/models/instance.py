@@ -99,6 +99,9 @@ class Instance(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now)
     launched_at = models.DateTimeField(null=True, blank=True)
+    # Like ``image``: of no concern to whoever deletes the image. Both are set while it is shelved.
+    shelved_image_id = models.UUIDField(null=True, blank=True, help_text="The image that holds its disk meanwhile.")
+    shelved_at = models.DateTimeField(null=True, blank=True)
     terminated_at = models.DateTimeField(null=True, blank=True)
     deleted_at = models.DateTimeField(null=True, blank=True)
 
