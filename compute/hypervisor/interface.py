@@ -384,6 +384,16 @@ class Hypervisor(Protocol):
     def resize_volume(self, volume: str, size_bytes: int) -> None:
         """The volume is at least this large. Never shrinks one. Raises Busy while a guest that is on has it."""
 
+    def copy_volume(self, volume: str, target: str) -> None:
+        """``target`` is a copy of the qcow2 volume: content, capacity, and the base that it stands on.
+
+        No guest has ``volume`` open. A target left by an earlier try is replaced; one that the host is
+        still writing for a caller that died is waited for.
+        """
+
+    def stored_bytes(self, volume: str) -> int:
+        """How much of the host's storage the volume takes, without the base that it stands on."""
+
     def copy_disk(self, uuid: UUID, volume: str, target: str, on_progress: Callable[[int], bool]) -> None:
         """``target`` is a flat qcow2 volume with what the guest's disk ``volume`` holds at one moment.
 

@@ -122,7 +122,7 @@ def _check(actor: Actor, wanted: BootRequest) -> _Checked:
     flavor = Flavor.objects.visible_to(actor).filter(pk=wanted.flavor_id, disabled=False).first()
     if flavor is None:
         raise Invalid(f"Flavor {wanted.flavor_id} could not be found.", about="flavor")
-    image = _image(actor, wanted.image_id, flavor)
+    image = usable_image(actor, wanted.image_id, flavor.memory_mb, flavor.disk_gb)
     key_public = ""
     if wanted.key_name is not None:
         key = KeyPair.objects.filter(user_id=actor.user_id, name=wanted.key_name).first()
@@ -138,7 +138,11 @@ def _check(actor: Actor, wanted: BootRequest) -> _Checked:
     return _Checked(flavor, image, _networks(actor, wanted), key_public, _groups(actor, wanted.security_groups))
 
 
-def _image(actor: Actor, image_id: str, flavor: Flavor) -> Image:
+def usable_image(actor: Actor, image_id: str, memory_mb: int, disk_gb: int) -> Image:
+    """The image, if the actor may boot it in so much memory and on a root disk of this size (0: any).
+
+    Raises Invalid, with Nova's sentences.
+    """
     try:
         image = Image.objects.visible_to(actor).filter(pk=UUID(str(image_id))).first()
     except ValueError:
@@ -149,13 +153,13 @@ def _image(actor: Actor, image_id: str, flavor: Flavor) -> Image:
         raise Invalid(f"Image {image.id} is not active.", about="image")
     if refusal := not_bootable(image):
         raise Invalid(refusal, about="image")
-    if flavor.memory_mb < image.min_memory_mb:
+    if memory_mb < image.min_memory_mb:
         raise Invalid("Flavor's memory is too small for requested image.", about="flavor")
-    if flavor.disk_gb:
+    if disk_gb:
         needed = max(image.virtual_size or image.size or 0, image.min_disk_gb * GIB)
-        if flavor.disk_gb * GIB < needed:
+        if disk_gb * GIB < needed:
             raise Invalid(
-                f"Flavor's disk is too small for requested image. Flavor disk is {flavor.disk_gb * GIB} bytes, "
+                f"Flavor's disk is too small for requested image. Flavor disk is {disk_gb * GIB} bytes, "
                 f"image needs {needed} bytes. Choose a larger flavor.",
                 about="flavor",
             )

@@ -10,6 +10,7 @@ import logging
 import re
 import struct
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID
 
 from compute.errors import ComputeError
@@ -41,7 +42,7 @@ def create_empty(hypervisor: Hypervisor, layout: Layout, roles: Iterable[str] = 
         hypervisor.create_volume(layout.volume("ephemeral0"), layout.flavor["ephemeral_gb"] * GIB)
     if "swap" in layout.own and "swap" in roles:
         size = layout.flavor["swap_mb"] * MIB
-        hypervisor.upload(layout.volume("swap"), SwapSpace(size), size)
+        hypervisor.upload(layout.volume("swap"), io.BufferedReader(SwapSpace(size), MIB), size)
 
 
 def create_config(hypervisor: Hypervisor, instance: Instance) -> None:
@@ -99,10 +100,13 @@ class SwapSpace(io.RawIOBase):
         self._page = bytes(1024) + header.ljust(PAGE - 1024 - 10, b"\0") + b"SWAPSPACE2"
         self._size, self._at = size_bytes, 0
 
-    def read(self, size: int = -1) -> bytes:
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
         """The next bytes."""
-        left = self._size - self._at
-        count = left if size < 0 else min(size, left)
-        data = self._page[self._at : self._at + count]
+        count = min(len(buffer), self._size - self._at)
+        buffer[:count] = self._page[self._at : self._at + count].ljust(count, b"\0")
         self._at += count
-        return data.ljust(count, b"\0")
+        return count

@@ -38,6 +38,11 @@ class FakeDevices(FakeGuests, FakeStorage):
         with self._changing(uuid) as (guest, _):
             return {mac: UUID(network) for mac, network in guest["nics"].items()}
 
+    def disks(self, uuid: UUID) -> list[str]:
+        """For tests: the volumes of the guest's disks, in order."""
+        with self._changing(uuid) as (guest, _):
+            return list(guest["disks"])
+
     @verb
     def copy_disk(self, uuid: UUID, volume: str, target: str, on_progress: Callable[[int], bool]) -> None:
         """See the interface. The copy is a real qcow2 file, with what is kept of the disk's content."""

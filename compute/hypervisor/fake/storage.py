@@ -85,6 +85,26 @@ class FakeStorage(FakeHost):
             size = state["volumes"][volume]["size"]
             state["volumes"][volume]["size"] = max(size, size_bytes)
 
+    @verb
+    def copy_volume(self, volume: str, target: str) -> None:
+        """See the interface."""
+        with self._state.change() as state:
+            if volume not in state["volumes"]:
+                raise Gone(f"The host has no volume {volume!r}.")
+            for guest in state["guests"].values():
+                if volume in guest["disks"] and guest["power"] != PowerState.SHUTDOWN:
+                    raise Busy(f"The volume {volume!r} is in use.")
+            state["volumes"][target] = dict(state["volumes"][volume])
+        self._state.write(target, self._state.read(volume))
+
+    @question
+    def stored_bytes(self, volume: str) -> int:
+        """See the interface. As if half of each volume were written."""
+        with self._state.change() as state:
+            if volume not in state["volumes"]:
+                raise Gone(f"The host has no volume {volume!r}.")
+            return int(state["volumes"][volume]["size"]) // 2
+
     def _forget_volume(self, volume: str) -> None:
         with self._state.change() as state:
             state["volumes"].pop(volume, None)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -22,15 +23,17 @@ from typing import Any, BinaryIO
 import libvirt
 from lxml import etree
 
-from compute.hypervisor.interface import Disk, Failed, Gone
+from compute.hypervisor.interface import Busy, Disk, Failed, Gone
 from compute.hypervisor.libvirt import xml, xml_storage
-from compute.hypervisor.libvirt.errors import has_code, plain_errors
+from compute.hypervisor.libvirt.errors import error_class, has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
 DATA = re.compile(r"(?P<base>.+)\.data-[0-9a-f]{8}")
 CHUNK = 256 * 1024          # libvirt's largest stream packet is a little below
 HOLE = 64 * 1024            # zeros of this size and more are not sent
 ZEROS = bytes(HOLE)
+COPY_SECONDS = 3600.0       # a copy on the host takes no longer
+POLL_SECONDS = 0.2
 ABANDONED_SECONDS = 3600.0  # content that nobody has written to for so long has no uploader any more
 
 _transfers: defaultdict[tuple[str, str, str], threading.Lock] = defaultdict(threading.Lock)
@@ -124,6 +127,29 @@ class Storage:
         if found.info()[1] < size_bytes:
             found.resize(size_bytes)
 
+    @plain_errors()
+    def copy_volume(self, volume: str, target: str) -> None:
+        """See the interface. The host's qemu-img copies; what nobody wrote stays unwritten, and with the base.
+
+        libvirt finishes a copy whose caller is gone, and lets nobody delete the target before.
+        """
+        pool = self._session.pool()
+        source = pool.storageVolLookupByName(volume)
+        self._delete_when_written(target)
+        backing = etree.fromstring(source.XMLDesc()).findtext("backingStore/path")
+        element = xml_storage.volume(target, source.info()[1], "qcow2", backing)
+        try:
+            pool.createXMLFrom(xml.to_string(element), source, 0)
+        except BaseException:
+            with _ignoring():
+                self._delete(target)
+            raise
+
+    @plain_errors()
+    def stored_bytes(self, volume: str) -> int:
+        """See the interface. Raises Gone."""
+        return int(self._session.pool().storageVolLookupByName(volume).info()[2])
+
     # for the other parts of the driver -------------------------------------------------------------
     def disk_source(self, disk: Disk) -> xml.DiskSource:
         """Where the disk's volume lies, with what it stands on. Raises Gone and Failed.
@@ -185,6 +211,18 @@ class Storage:
     def _delete(self, volume: str) -> None:
         with _ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
             self._session.pool().storageVolLookupByName(volume).delete()
+
+    def _delete_when_written(self, volume: str) -> None:
+        """Delete it; a copy that the host is still making is waited for."""
+        deadline = time.monotonic() + COPY_SECONDS
+        while True:
+            try:
+                self._delete(volume)
+                return
+            except libvirt.libvirtError as error:
+                if error_class(error) is not Busy or time.monotonic() > deadline:
+                    raise
+            time.sleep(POLL_SECONDS)
 
     def _sweep(self, base: str, newest: str | None) -> None:
         """Delete content of this base that no name refers to: what dead uploaders left behind.

@@ -234,7 +234,12 @@ ADMIN: Shape[Instance] = Shape(
 )
 # What show, update and rebuild say, and lists do not.
 ALONE: Shape[Instance] = Shape(wire("server_groups", lambda row, page: [], since="2.71"))
-SHAPES = (BRIEF, FULL, ADMIN, ALONE)
+# What rebuild says besides, as it may change these.
+REBUILT: Shape[Instance] = Shape(
+    wire("key_name", lambda row, page: row.key_name, since="2.54"),
+    wire("user_data", lambda row, page: row.user_data, since="2.57"),
+)
+SHAPES = (BRIEF, FULL, ADMIN, ALONE, REBUILT)
 
 
 def brief(row: Instance, page: Page) -> dict[str, Any]:

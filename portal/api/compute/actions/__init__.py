@@ -9,6 +9,7 @@ from compute.operations.power import Start, Stop
 from portal.api.compute.actions.consoles import RemoteConsoles, console, console_output
 from portal.api.compute.actions.handler import Answer, Handler, plain
 from portal.api.compute.actions.reboot import reboot
+from portal.api.compute.actions.rebuild import rebuild
 from portal.api.compute.base import ComputeView, call
 
 __all__ = ["HANDLERS", "NOT_SERVED", "RemoteConsoles", "ServerAction", "actions_document"]
@@ -17,6 +18,7 @@ HANDLERS: dict[str, Handler] = {
     "os-start": plain(Start),
     "os-stop": plain(Stop),
     "reboot": reboot,
+    "rebuild": rebuild,
     "os-getConsoleOutput": console_output,
     "os-getVNCConsole": console("vnc"),
     "os-getSPICEConsole": console("spice"),

@@ -1,0 +1,135 @@
+"""Every call that an operation makes to the driver fails, or kills its worker: afterwards all must be sound."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compute import quota
+from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.fake.faults import Fault
+from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration
+from compute.operations.create import BootRequest, create
+from compute.operations.layout import Layout
+from compute.operations.worker import perform
+from tests.engine.test_kill import perform_in_another_process
+
+NEVER = 10**9
+Act = Callable[[Instance], Any]
+
+
+@pytest.fixture
+def shared_host(cloud: Any, tmp_path: Path, settings: Any) -> Host:
+    """A fake host that processes share, and leases that end soon."""
+    settings.LEASE_SECONDS = 0.4
+    cloud.host.uri = f"fake://{tmp_path}/host.sqlite3?host=shared"
+    cloud.host.save()
+    return cloud.host
+
+
+def boot(persona: Any, cloud: Any, **changes: Any) -> Instance:
+    """An instance that runs."""
+    wanted = {"name": "web", "flavor_id": cloud.nano.id, "image_id": str(cloud.image.id), **changes}
+    (instance,) = create(persona.actor, BootRequest(**wanted))
+    return finish(instance)
+
+
+def finish(instance: Instance) -> Instance:
+    """What the janitor and the workers do: look at every open row until none is left."""
+    deadline = time.monotonic() + 30
+    while (open_rows := Action.objects.filter(instance=instance, state__in=OPEN_STATES)).exists():
+        assert time.monotonic() < deadline, "the operation never ends"
+        for action in open_rows.order_by("id"):
+            perform(action.pk, action.progress.get("lane", "compute"))
+        time.sleep(0.02)
+    return Instance.objects.get(pk=instance.pk)
+
+
+def do(instance: Instance, act: Act) -> Instance:
+    """Ask for something, and see it to its end."""
+    act(instance)
+    return finish(instance)
+
+
+def calls_made(host: Host, run: Callable[[], Any]) -> int:
+    """How many calls of the driver this makes."""
+    driver = hypervisor_of(host)
+    driver.inject(Fault("*", call=NEVER))
+    run()
+    with driver._state.change() as state:
+        seen = state["faults"][-1]["seen"]
+    driver.heal()
+    return int(seen)
+
+
+def each_fault(calls: int, kinds: tuple[str, ...] = ("fail", "kill")) -> Iterator[tuple[str, int, str]]:
+    """Every call, before and after it did its work, in each way."""
+    for kind in kinds:
+        for call in range(1, calls + 1):
+            for when in ("before", "after"):
+                yield kind, call, when
+
+
+def strike(host: Host, instance: Instance, act: Act, fault: tuple[str, int, str]) -> Instance:
+    """Ask for something that meets this fault, and see it to its end all the same."""
+    kind, call, when = fault
+    driver = hypervisor_of(host)
+    driver.inject(Fault("*", call=call, do=kind, when=when))  # type: ignore[arg-type]
+    act(instance)
+    if kind == "kill":
+        for _ in range(3):
+            action = Action.objects.filter(instance=instance, state__in=OPEN_STATES).order_by("id").first()
+            if action is None or perform_in_another_process(action):
+                break
+        driver.heal()
+    instance = finish(instance)
+    driver.heal()
+    return instance
+
+
+def assert_sound(host: Host, instance: Instance, about: object = "") -> None:
+    """Rows and host agree about this one instance, and nothing is left behind."""
+    driver = hypervisor_of(host)
+    seen = driver.guest(instance.id)
+    assert instance.task_state is None, about
+    assert seen is not None and int(seen.power_state) == instance.power_state, (about, seen, instance.power_state)
+    running = instance.vm_state in ("active", "rescued") or (instance.vm_state == "resized" and instance.power_state)
+    assert (instance.power_state == 1) == bool(running) or instance.vm_state == "resized", (about, instance.vm_state)
+    open_ones = list(Migration.objects.filter(instance=instance, status__in=OPEN_MIGRATIONS))
+    volumes = set(Layout.of(instance).volumes())
+    for migration in open_ones:
+        volumes |= set(Layout(instance.id, migration.old_flavor, migration.old_volume_names).volumes())
+    assert set(driver.volumes(prefix=str(instance.id))) == volumes, about
+    assert driver.disks(instance.id) == [one.volume for one in Layout.of(instance).disks()], about
+    assert_counts(host, instance, open_ones, about)
+
+
+def assert_counts(host: Host, instance: Instance, open_ones: list[Migration], about: object) -> None:
+    """Claims and quota are the sum of what is there."""
+    amounts = {"vcpus": instance.vcpus, "memory_mb": instance.memory_mb, "disk_gb": instance.disk_gb}
+    held = dict(amounts)
+    for migration in open_ones:
+        old, new = migration.old_flavor, migration.new_flavor
+        held["vcpus"], held["memory_mb"] = old["vcpus"] + new["vcpus"], old["memory_mb"] + new["memory_mb"]
+        held["disk_gb"] = sum(one["disk_gb"] + one["ephemeral_gb"] + -(-one["swap_mb"] // 1024) for one in (old, new))
+        amounts["vcpus"] = max(old["vcpus"], new["vcpus"])
+        amounts["memory_mb"] = max(old["memory_mb"], new["memory_mb"])
+    now = Host.objects.get(pk=host.pk)
+    claimed = (now.vcpus_used, now.memory_mb_used, now.disk_gb_used, now.instances_used)
+    assert claimed == (held["vcpus"], held["memory_mb"], held["disk_gb"], 1), about
+    used = {"instances": 1, "cores": amounts["vcpus"], "memory_mb": amounts["memory_mb"]}
+    assert quota.usage(instance.project_id) == used, about
+
+
+def assert_gone(host: Host, instance: Instance) -> None:
+    """Nothing of it is left anywhere."""
+    driver = hypervisor_of(host)
+    assert driver.guests() == {}
+    assert driver.volumes(prefix=str(instance.id)) == {}
+    now = Host.objects.get(pk=host.pk)
+    assert (now.vcpus_used, now.memory_mb_used, now.disk_gb_used, now.instances_used) == (0, 0, 0, 0)
+    assert quota.usage(instance.project_id) == {"instances": 0, "cores": 0, "memory_mb": 0}
