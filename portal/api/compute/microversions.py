@@ -81,7 +81,7 @@ A server shows its flavor as it was, instead of a link to it.
 Everybody sees the steps of an action; administrators alone their tracebacks.
 Tags at creation.
 Hypervisors and services are known by UUID; their searches are gone, and services are changed by their UUID.
-(Rebuilding changes the key pair.)
+Rebuilding changes the key pair.
 Flavors have a description, which can be changed.
 (Cold migration to a named host.)
 Files cannot be injected; their limits are gone.

@@ -44,7 +44,7 @@ def _lasts(tree: ast.AST) -> set[int]:
 def edges() -> set[Version]:
     """Every version at which the code changes what it does."""
     found: set[Version] = set()
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         tree = ast.parse(path.read_text())
         lasts = _lasts(tree)
         for node in ast.walk(tree):
