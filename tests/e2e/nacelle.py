@@ -7,8 +7,8 @@ guest, volume, pool and network that this one has made. It needs libvirt and the
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
-import re
 import secrets
 import shutil
 import signal
@@ -19,11 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
+from urllib.parse import urlsplit
 
 import libvirt
 import psutil
+import psycopg
 import yaml
+from psycopg import sql
 
 from compute.hypervisor.libvirt import daemons
 from compute.hypervisor.libvirt.xml import NAMESPACE
@@ -35,6 +38,8 @@ LOCAL_URI = "qemu:///system"
 IMAGES = Path("/var/lib/libvirt/images")
 BANNER = "Ctrl-C stops Nacelle"
 PATIENCE = 120.0
+# libvirt says each error on standard error as well as raising it.
+libvirt.registerErrorHandler(lambda *_: None, None)
 PROGRAMS = ("web", "worker-compute", "worker-transfer", "watcher", "console-proxy")
 
 
@@ -64,6 +69,31 @@ def free_range() -> str:
             return f"10.{second}.{third}.0/20"
 
 
+class Servers:
+    """A database and a queue of its own, on the servers that DATABASE_URL and REDIS_URL name, if they do."""
+
+    _queues = itertools.count(1)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.environment: dict[str, str] = {}
+        self.database = os.environ.get("DATABASE_URL", "")
+        if self.database:
+            self.environment["DATABASE_URL"] = urlsplit(self.database)._replace(path=f"/{name}").geturl()
+            self._say("CREATE DATABASE {}")
+        if queue := os.environ.get("REDIS_URL", ""):
+            self.environment["REDIS_URL"] = urlsplit(queue)._replace(path=f"/{next(self._queues)}").geturl()
+
+    def remove(self) -> None:
+        """Drop the database."""
+        if self.database:
+            self._say("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+
+    def _say(self, statement: LiteralString) -> None:
+        with psycopg.connect(self.database, autocommit=True) as connection:
+            connection.execute(sql.SQL(statement).format(sql.Identifier(self.name)))
+
+
 class Nacelle:
     """One Nacelle. ``start`` and ``stop`` may be called again and again; the data stay until ``remove``."""
 
@@ -84,6 +114,7 @@ class Nacelle:
             "NACELLE_PRIVATE_CIDR": free_range(),
             **settings,
         }
+        self.servers = Servers(self.folder.name.replace("-", "_"))
         self.process: subprocess.Popen[bytes] | None = None
         self._shown = 0
 
@@ -93,9 +124,7 @@ class Nacelle:
         """The environment of its processes: this one's, without what belongs to the tests alone."""
         alone = ("DJANGO_SETTINGS_MODULE", "NACELLE_SECRET_KEY", "NACELLE_PUBLIC_URL")
         inherited = {name: value for name, value in os.environ.items() if name not in alone}
-        if "REDIS_URL" in inherited:  # the tests' own queue is not its queue
-            inherited["REDIS_URL"] = re.sub(r"/\d*$", "", inherited["REDIS_URL"]) + "/1"
-        return {**inherited, **self.settings}
+        return {**inherited, **self.servers.environment, **self.settings}
 
     def build_image(self) -> None:
         """Put the tiny guest where the set-up looks for it. The packages that it needs are kept in ``var``."""
@@ -203,6 +232,7 @@ class Nacelle:
         finally:
             daemons.stop(folder)
             daemons.stop(self.data / "libvirt")
+        self.servers.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def networks(self) -> list[str]:

@@ -53,10 +53,8 @@ class Command(BaseCommand):
 
     def _check_ports(self) -> None:
         for bind, variable in ((settings.BIND, "NACELLE_BIND"), (settings.CONSOLE_BIND, "NACELLE_CONSOLE_BIND")):
-            host, _, port = bind.rpartition(":")
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
             try:
-                with socket.create_server((host.strip("[]"), int(port)), family=family):
+                with _listen(bind):
                     pass
             except (ValueError, OverflowError) as error:
                 raise CommandError(
@@ -117,6 +115,15 @@ class Command(BaseCommand):
             for sentence in daemons.stop(settings.DATA_DIR / "libvirt"):
                 self._say(sentence)
         self._say("Nacelle has stopped; the guests go on running.")
+
+
+def _listen(bind: str) -> socket.socket:
+    """Listen on ``address:port``. Raises ValueError and OverflowError for what is no such thing, and OSError."""
+    host, _, port = bind.rpartition(":")
+    if not host:
+        raise ValueError("no address")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host.strip("[]"), int(port)), family=family)
 
 
 def _has_tables() -> bool:
