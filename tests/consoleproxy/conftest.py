@@ -16,6 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.db import connections
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from compute.models import Instance
 from compute.operations.create import BootRequest, create
@@ -24,6 +26,8 @@ from tests.conftest import Cloud, Persona
 
 ROOT = Path(__file__).resolve().parents[2]
 BANNER = b"RFB 003.008\n"
+ORIGIN = "http://127.0.0.1:8000"
+ENDED = 4001
 
 
 class FakeScreen:
@@ -161,6 +165,56 @@ class Program:
 def _server_url(values: dict[str, str]) -> str:
     address = f"{values['HOST']}:{values['PORT']}" if values["PORT"] else values["HOST"]
     return f"postgresql://{values['USER']}:{values['PASSWORD']}@{address}/{values['NAME']}"
+
+
+class Proxy(Program):
+    """`manage.py console_proxy`."""
+
+    def __init__(self, log: Path, **environment: str) -> None:
+        self.port = free_port()
+        super().__init__(
+            ["manage.py", "console_proxy"], log, NACELLE_CONSOLE_BIND=f"127.0.0.1:{self.port}", **environment
+        )
+        self.wait_for_port(self.port)
+
+    def open(self, token: str, origin: str | None = ORIGIN, **extra) -> ClientConnection:
+        """A websocket, as noVNC opens it."""
+        url = f"ws://127.0.0.1:{self.port}/?token={token}"
+        return connect(url, origin=origin, subprotocols=["binary"], compression=None, proxy=None, **extra)
+
+    def refusal(self, token: str, origin: str | None = ORIGIN, status: int = 403) -> str:
+        """The sentence with which it is refused."""
+        with pytest.raises(InvalidStatus) as refused, self.open(token, origin):
+            pass
+        assert refused.value.response.status_code == status
+        return refused.value.response.body.decode()
+
+
+@pytest.fixture(scope="module")
+def proxy(django_db_setup, tmp_path_factory):
+    """One for all tests; what it logged must never name a token."""
+    running = Proxy(tmp_path_factory.mktemp("proxy") / "log")
+    yield running
+    assert running.stop() == 0
+    assert "Traceback" not in running.text()
+
+
+@pytest.fixture
+def no_tokens_in_the_log(proxy):
+    """Every token that the test had issued, looked for in all that the proxy wrote."""
+    seen: list[str] = []
+    yield seen
+    assert seen
+    assert not [token for token in seen if token in proxy.text()]
+
+
+def closing(websocket: ClientConnection, seconds: float = 6.0) -> ConnectionClosed:
+    """How the proxy ends it."""
+    deadline = time.monotonic() + seconds
+    with pytest.raises(ConnectionClosed) as closed:
+        while True:
+            websocket.recv(timeout=max(0.1, deadline - time.monotonic()))
+    return closed.value
 
 
 def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import random
 import re
-import signal
 import socket
 import string
 import time
 from contextlib import ExitStack
 from datetime import timedelta
 from http.client import HTTPConnection
-from pathlib import Path
 
 import psutil
 import pytest
 from django.utils import timezone
 from websockets.exceptions import ConnectionClosed, InvalidStatus
-from websockets.sync.client import ClientConnection, connect
 
 from compute.hosts.connections import hypervisor_of
 from compute.models import Host, HostState, Instance, PowerState
@@ -26,62 +23,18 @@ from compute.operations import OPERATIONS
 from compute.operations.engine import request as ask
 from consoleproxy.models import ConsoleToken
 from portal.identity.models import Assignment
-from tests.consoleproxy.conftest import BANNER, FakeScreen, Program, boot, free_port, new_token, wait_until
+from tests.consoleproxy.conftest import (
+    BANNER,
+    ENDED,
+    ORIGIN,
+    FakeScreen,
+    boot,
+    closing,
+    new_token,
+    wait_until,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-ORIGIN = "http://127.0.0.1:8000"
-ENDED = 4001
-
-
-class Proxy(Program):
-    """`manage.py console_proxy`."""
-
-    def __init__(self, log: Path, **environment: str) -> None:
-        self.port = free_port()
-        super().__init__(
-            ["manage.py", "console_proxy"], log, NACELLE_CONSOLE_BIND=f"127.0.0.1:{self.port}", **environment
-        )
-        self.wait_for_port(self.port)
-
-    def open(self, token: str, origin: str | None = ORIGIN, **extra) -> ClientConnection:
-        """A websocket, as noVNC opens it."""
-        url = f"ws://127.0.0.1:{self.port}/?token={token}"
-        return connect(url, origin=origin, subprotocols=["binary"], compression=None, proxy=None, **extra)
-
-    def refusal(self, token: str, origin: str | None = ORIGIN, status: int = 403) -> str:
-        """The sentence with which it is refused."""
-        with pytest.raises(InvalidStatus) as refused, self.open(token, origin):
-            pass
-        assert refused.value.response.status_code == status
-        return refused.value.response.body.decode()
-
-
-@pytest.fixture(scope="module")
-def proxy(django_db_setup, tmp_path_factory):
-    """One for all tests; what it logged must never name a token."""
-    running = Proxy(tmp_path_factory.mktemp("proxy") / "log")
-    yield running
-    assert running.stop() == 0
-    assert "Traceback" not in running.text()
-
-
-@pytest.fixture
-def no_tokens_in_the_log(proxy):
-    """Every token that the test had issued, looked for in all that the proxy wrote."""
-    seen: list[str] = []
-    yield seen
-    assert seen
-    assert not [token for token in seen if token in proxy.text()]
-
-
-def closing(websocket: ClientConnection, seconds: float = 6.0) -> ConnectionClosed:
-    """How the proxy ends it."""
-    deadline = time.monotonic() + seconds
-    with pytest.raises(ConnectionClosed) as closed:
-        while True:
-            websocket.recv(timeout=max(0.1, deadline - time.monotonic()))
-    return closed.value
 
 
 def test_bytes_go_both_ways_and_the_log_says_who(proxy, server, alice, screen, no_tokens_in_the_log):
@@ -232,37 +185,6 @@ def test_random_hosts_and_origins_change_nothing(proxy, server, alice, screen):
         assert websocket.recv(timeout=5) == BANNER
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "//evil.example/%2f..", "/../../etc/passwd", "/vnc.html", "/websockify", "//evil.example"]
-)
-def test_it_serves_no_files_and_redirects_nowhere(proxy, path):
-    """OSSA-2021-002."""
-    for method in ("GET", "HEAD", "POST", "OPTIONS"):
-        client = HTTPConnection("127.0.0.1", proxy.port, timeout=5)
-        client.request(method, path)
-        answer = client.getresponse()
-        body = answer.read()
-        assert answer.status in (405, 501)
-        assert answer.headers["Location"] is None
-        assert answer.headers["Server"].strip() == "Nacelle"
-        assert b"<" not in body and b"root" not in body
-        client.close()
-
-
-def test_a_request_that_is_no_request_is_answered_and_not_logged(proxy, server, alice, no_tokens_in_the_log):
-    token = new_token(server, alice)
-    no_tokens_in_the_log.append(token)
-    for line in (
-        f"GET /?token={token} HTTP/9.x\r\n\r\n",
-        f"NONSENSE ?token={token}\r\n\r\n",
-        f"GET /?token={token}{'a' * 70_000} HTTP/1.1\r\n\r\n",
-    ):
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as raw:
-            raw.sendall(line.encode())
-            answer = raw.recv(4096)
-            assert answer.startswith((b"HTTP/1.1 4", b"Bad "))  # before HTTP/1.0 there was no status line
-
-
 def delete(server, alice, cloud):
     Instance.objects.filter(pk=server.pk).update(deleted_at=timezone.now(), vm_state="deleted", power_state=0)
 
@@ -388,54 +310,6 @@ def test_a_slow_screen_costs_no_memory(proxy, server, alice, screen):
         assert process.memory_info().rss - before < 16 << 20
         screen.reads = True
         websocket.socket.close()
-
-
-def test_port_in_use_is_one_sentence_and_status_1(proxy, tmp_path):
-    second = Program(["manage.py", "console_proxy"], tmp_path / "log", NACELLE_CONSOLE_BIND=f"127.0.0.1:{proxy.port}")
-    assert second.process.wait(30) == 1
-    (line,) = second.text().strip().splitlines()
-    assert line.startswith(f"The console proxy cannot listen on 127.0.0.1:{proxy.port}: Address already in use.")
-
-
-@pytest.mark.parametrize("bind", ["6080", "127.0.0.1:x", "127.0.0.1:99999", ":6080"])
-def test_an_address_that_is_none_is_one_sentence(tmp_path, bind, django_db_setup):
-    program = Program(
-        ["manage.py", "console_proxy"], tmp_path / "log", NACELLE_CONSOLE_BIND=bind, NACELLE_CONSOLE_PUBLIC_URL="ws://x"
-    )
-    assert program.process.wait(30) == 1
-    (line,) = program.text().strip().splitlines()
-    assert line.startswith(f"NACELLE_CONSOLE_BIND is '{bind}'; it must be ADDRESS:PORT")
-
-
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_stops_cleanly_and_says_goodbye(server, alice, screen, tmp_path, number):
-    own = Proxy(tmp_path / "log")
-    with own.open(new_token(server, alice)) as websocket:
-        assert websocket.recv(timeout=5) == BANNER
-        started = time.monotonic()
-        own.process.send_signal(number)
-        assert "proxy is stopping" in closing(websocket).rcvd.reason
-        assert own.process.wait(10) == 0
-        assert time.monotonic() - started < 6
-    assert "Traceback" not in own.text()
-
-
-def test_who_sends_nothing_is_hung_up_on(proxy, server, alice, screen):
-    """A request that comes byte by byte must not hold a thread for ever."""
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as raw:
-        raw.sendall(b"GET / HT")
-        started = time.monotonic()
-        while time.monotonic() - started < 15:
-            try:
-                raw.sendall(b"T")
-                raw.settimeout(1)
-                if not raw.recv(1):
-                    break
-            except TimeoutError:
-                continue
-            except OSError:
-                break
-        assert 8 < time.monotonic() - started < 14
 
 
 def test_a_forgotten_screen_of_a_fake_is_not_confused_with_its_neighbour(server, screen: FakeScreen):

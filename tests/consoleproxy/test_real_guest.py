@@ -19,8 +19,7 @@ from compute.models import Instance
 from compute.operations import OPERATIONS
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import request as ask
-from tests.consoleproxy.conftest import new_token, wait_until
-from tests.consoleproxy.test_proxy import ENDED, Proxy, closing
+from tests.consoleproxy.conftest import ENDED, Proxy, closing, new_token, wait_until
 from tests.consoleproxy.test_serial import Web
 from tests.hypervisor.conftest import libvirtd, tiny_raw  # noqa: F401  (fixtures)
 

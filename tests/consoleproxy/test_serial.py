@@ -22,8 +22,8 @@ from consoleproxy import serial
 from consoleproxy.models import ConsoleToken
 from consoleproxy.serial import MOST_MESSAGE_BYTES, MOST_MESSAGES_WAITING, MOST_OUTPUT_BYTES, OUTPUT_LOST, Port
 from consoleproxy.tokens import authorise
-from tests.consoleproxy.conftest import Program, boot, free_port, new_token, wait_until
-from tests.consoleproxy.test_proxy import ENDED, closing, delete, demote, disable, move, stop
+from tests.consoleproxy.conftest import ENDED, Program, boot, closing, free_port, new_token, wait_until
+from tests.consoleproxy.test_proxy import delete, demote, disable, move, stop
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
