@@ -58,6 +58,7 @@ PROGRAMS: dict[str, Callable[[], None]] = {
 PRELOADED = (
     "compute.hosts.watcher",
     "compute.operations.worker",
+    "consoleproxy.proxy",
     "django_q.cluster",
     "portal.asgi",
     "uvicorn.protocols.http.httptools_impl",
