@@ -11,4 +11,5 @@ __all__ = ["cloud", "identity"]
 # Rights come from roles, not from Django's groups. And whoever may write the queue's rows can have any
 # function run: the queue is a doorbell (docs/architecture.md) and nobody's business but the workers'.
 for model in (Group, Schedule, Success, Failure, OrmQ):
-    admin.site.unregister(model)
+    if admin.site.is_registered(model):  # django-q2 registers its queue only where that is in the database
+        admin.site.unregister(model)
