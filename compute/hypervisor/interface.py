@@ -57,7 +57,10 @@ class PowerState(enum.IntEnum):
 
 @dataclass(frozen=True)
 class HostFacts:
-    """What a host is. ``capabilities`` names what it can do beyond the basics."""
+    """What a host is. ``capabilities`` names what it can do beyond the basics.
+
+    "kvm", "live-migration", "uefi", "tpm", "sev"; "backup": disks of guests that run can be copied.
+    """
 
     hostname: str
     uuid: str

@@ -44,6 +44,7 @@ def error(code: int, source: int = QEMU, text: str = "it said no", number: int =
         (error(libvirt.VIR_ERR_INTERNAL_ERROR, QEMU, 'Failed to get "write" lock'), Busy),
         (error(libvirt.VIR_ERR_NO_SUPPORT), Unsupported),
         (error(libvirt.VIR_ERR_CONFIG_UNSUPPORTED), Unsupported),
+        (error(libvirt.VIR_ERR_INTERNAL_ERROR, QEMU, "No more available PCI slots"), Unsupported),
         (error(libvirt.VIR_ERR_SYSTEM_ERROR, STORAGE, "cannot write", errno.ENOSPC), NoSpace),
         (error(libvirt.VIR_ERR_INTERNAL_ERROR, QEMU, "qemu: Cannot allocate memory"), NoSpace),
         (error(libvirt.VIR_ERR_SYSTEM_ERROR, RPC, "unable to connect", errno.ECONNREFUSED), Unreachable),

@@ -134,6 +134,35 @@ def test_a_deaf_guest_takes_its_grace() -> None:
     assert deaf.guests()[one.uuid].power_state == PowerState.SHUTDOWN
 
 
+def test_paused_guests_keep_their_memory_and_suspended_ones_do_not() -> None:
+    small = FakeHypervisor(f"fake://{uuid.uuid4()}?memory=1000")
+    first, second = guest(memory_mb=600), guest(memory_mb=600)
+    for one in (first, second):
+        small.define(one)
+    small.start(first.uuid)
+    small.pause(first.uuid)
+    with pytest.raises(NoSpace):
+        small.start(second.uuid)
+    small.suspend(first.uuid)
+    small.start(second.uuid)
+    with pytest.raises(NoSpace):
+        small.resume(first.uuid)
+    small.stop(second.uuid, grace=0)
+    small.resume(first.uuid)
+    assert small.guests()[first.uuid].power_state == PowerState.RUNNING
+
+
+def test_what_the_guest_was_told(fake: FakeHypervisor) -> None:
+    one = guest()
+    fake.define(one)
+    fake.start(one.uuid)
+    fake.set_password(one.uuid, "root", "a secret")
+    fake.inject_nmi(one.uuid)
+    assert fake.passwords(one.uuid) == {"root": "a secret"}
+    assert b"NMI" in fake.console_log(one.uuid)
+    assert not [call for call in fake.calls() if "secret" in call]
+
+
 def test_a_serial_port_says_back_what_it_hears(fake: FakeHypervisor) -> None:
     one = guest()
     fake.define(one)

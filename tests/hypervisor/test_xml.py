@@ -13,7 +13,7 @@ import pytest
 from lxml import etree
 
 from compute.hypervisor.interface import Disk, Failed, Guest, NetworkSpec, Nic, Reservation, mac_for
-from compute.hypervisor.libvirt import xml, xml_network, xml_storage
+from compute.hypervisor.libvirt import xml, xml_backup, xml_network, xml_storage
 from compute.hypervisor.libvirt.xml import DiskSource, Place
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -76,6 +76,7 @@ VOLUMES = {
     "overlay": xml_storage.volume("disk-1", 10 * 1024**3, "qcow2", f"{POOL}/base-1.data-0123abcd"),
     "evil": xml_storage.volume('<evil>&"', 0),
 }
+BACKUPS = {"push": xml_backup.push("vda", f"{POOL}/copy-1"), "evil": xml_backup.push("vda", f'{POOL}/<evil>&"')}
 POOLS = {
     "disks": xml_storage.pool("nacelle", POOL),
     "console": xml_storage.pool("nacelle-console", f"{POOL}-console", "0700"),
@@ -85,6 +86,7 @@ DOCUMENTS = {
     **{("domain", name): xml.domain(*case) for name, case in DOMAINS.items()},
     **{("network", name): xml_network.network(*case) for name, case in NETWORKS.items()},
     **{("storagevol", name): element for name, element in VOLUMES.items()},
+    **{("domainbackup", name): element for name, element in BACKUPS.items()},
     **{("storagepool", name): element for name, element in POOLS.items()},
 }
 

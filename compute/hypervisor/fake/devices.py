@@ -8,7 +8,8 @@ from uuid import UUID
 
 from compute.hypervisor.fake import qcow2
 from compute.hypervisor.fake.faults import verb
-from compute.hypervisor.fake.guests import ON, FakeGuests
+from compute.hypervisor.fake.guests import FakeGuests
+from compute.hypervisor.fake.host import ON
 from compute.hypervisor.fake.storage import FakeStorage
 from compute.hypervisor.interface import Busy, Gone, Nic
 

@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from compute.hypervisor.fake.faults import question, verb
-from compute.hypervisor.fake.host import FakeHost
+from compute.hypervisor.fake.host import ON, FakeHost
 from compute.hypervisor.interface import (
     Busy,
     Failed,
@@ -27,7 +27,6 @@ from compute.hypervisor.interface import (
 
 POLL_SECONDS = 0.02
 FIRST_PORT = 5900
-ON = (PowerState.RUNNING, PowerState.PAUSED)
 NEW: dict[str, Any] = {"power": PowerState.SHUTDOWN, "since": 0.0, "log": "", "saved": False, "passwords": {}}
 
 

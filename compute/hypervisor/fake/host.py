@@ -21,6 +21,7 @@ from compute.hypervisor.interface import (
 )
 
 WATCH_SECONDS = 0.1
+ON = (PowerState.RUNNING, PowerState.PAUSED)
 
 
 class FakeHost(Faulty):
@@ -53,13 +54,14 @@ class FakeHost(Faulty):
             vcpus=vcpus,
             memory_mb=self._size("memory", 16_384),
             disk_gb=self._size("disk", 1_000),
+            capabilities=frozenset({"backup"}),
         )
 
     @question
     def usage(self) -> HostUsage:
         """See the interface. Running guests use what they were given, a tenth of their CPU time."""
         with self._state.change() as state:
-            running = [guest for guest in state["guests"].values() if guest["power"] == PowerState.RUNNING]
+            running = [guest for guest in state["guests"].values() if guest["power"] in ON]
             stored = sum(volume["size"] for volume in state["volumes"].values())
         total = time.monotonic() * self._size("vcpus", 8)
         return HostUsage(

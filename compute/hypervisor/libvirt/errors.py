@@ -49,6 +49,7 @@ BY_TEXT: tuple[tuple[str, type[HypervisorError]], ...] = (
     ("has asynchronous jobs running", Busy),
     ("failed to get \"write\" lock", Busy),
     ("cannot acquire state change lock", Busy),
+    ("no more available pci slots", Unsupported),
 )
 
 # The transport itself: what these report about a call is that its outcome is not known.
