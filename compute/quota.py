@@ -1,6 +1,6 @@
 """Quota: taken and given back by conditional updates, never by counting first.
 
-``QuotaUsage`` is derived data: the sum over the project's instances that are not deleted.
+``QuotaUsage`` is derived data: the sum over the project's instances that are neither deleted nor soft-deleted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ def usage(project_id: str) -> dict[str, int]:
 
 
 def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None:
-    """Take quota for new instances; all of it or none. Call it inside the transaction that makes them.
+    """Take quota for new instances, or for an instance that grows; all of it or none.
+
+    Call it inside the transaction that makes them. Who wants nothing of a resource may be over its limit.
 
     Raises QuotaExceeded with Nova's sentence, which clients look for.
     """
@@ -42,14 +44,15 @@ def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None
     allowed = limits(project_id)
     rows = QuotaUsage.objects.filter(project_id=project_id)
     for name, amount in wanted.items():
-        if allowed[name] != UNLIMITED:
+        if amount and allowed[name] != UNLIMITED:
             rows = rows.filter(**{f"{name}__lte": allowed[name] - amount})
     if not rows.update(**{name: F(name) + amount for name, amount in wanted.items()}):
         raise QuotaExceeded(_sentence(wanted, usage(project_id), allowed))
 
 
 def _sentence(wanted: dict[str, int], used: dict[str, int], allowed: dict[str, int]) -> str:
-    short = [name for name in COUNTED if allowed[name] != UNLIMITED and used[name] + wanted[name] > allowed[name]]
+    limited = [name for name in COUNTED if wanted[name] and allowed[name] != UNLIMITED]
+    short = [name for name in limited if used[name] + wanted[name] > allowed[name]]
 
     def words(values: dict[str, int]) -> str:
         return ", ".join(str(values[name]) for name in short)
@@ -63,10 +66,33 @@ def _sentence(wanted: dict[str, int], used: dict[str, int], allowed: dict[str, i
 
 def give_back(instance: Instance) -> None:
     """Give back what an instance took. Call it once, in the transaction that deletes the instance."""
+    release(instance.project_id, instances=1, cores=instance.vcpus, memory_mb=instance.memory_mb)
+
+
+def release(project_id: str, *, instances: int = 0, cores: int, memory_mb: int) -> None:
+    """Give back so much. Call it once, in the transaction that ends what it was taken for."""
+    QuotaUsage.objects.filter(project_id=project_id).update(
+        instances=Greatest(F("instances") - instances, 0),
+        cores=Greatest(F("cores") - cores, 0),
+        memory_mb=Greatest(F("memory_mb") - memory_mb, 0),
+    )
+
+
+def check(instance: Instance) -> None:
+    """Raise QuotaExceeded where the project has no room for what this instance takes."""
+    wanted = {"instances": 1, "cores": instance.vcpus, "memory_mb": instance.memory_mb}
+    allowed, used = limits(instance.project_id), usage(instance.project_id)
+    if any(0 <= allowed[name] < used[name] + wanted[name] for name in COUNTED if wanted[name]):
+        raise QuotaExceeded(_sentence(wanted, used, allowed))
+
+
+def take_again(instance: Instance) -> None:
+    """What an instance took and gave back counts again, whatever the limits are by now."""
+    QuotaUsage.objects.get_or_create(project_id=instance.project_id)
     QuotaUsage.objects.filter(project_id=instance.project_id).update(
-        instances=Greatest(F("instances") - 1, 0),
-        cores=Greatest(F("cores") - instance.vcpus, 0),
-        memory_mb=Greatest(F("memory_mb") - instance.memory_mb, 0),
+        instances=F("instances") + 1,
+        cores=F("cores") + instance.vcpus,
+        memory_mb=F("memory_mb") + instance.memory_mb,
     )
 
 

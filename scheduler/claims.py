@@ -10,8 +10,11 @@ from compute.models import Host, HostState, Instance, announce
 from compute.models.host import DISK_CAPACITY_GB, MEMORY_CAPACITY_MB, VCPU_CAPACITY
 
 
-def take(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int) -> bool:
-    """Claim room on a host; False when it has none left, or went down or was disabled meanwhile."""
+def take(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, instances: int = 1) -> bool:
+    """Claim room on a host; False when it has none left, or went down or was disabled meanwhile.
+
+    ``instances`` 0: for one that is there already, and holds two flavors for a while.
+    """
     fits = Host.objects.filter(pk=host_id, enabled=True, forced_down=False, state=HostState.UP).filter(
         vcpus_used__lte=VCPU_CAPACITY - vcpus,
         memory_mb_used__lte=MEMORY_CAPACITY_MB - memory_mb,
@@ -21,7 +24,7 @@ def take(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int) -> bool:
         vcpus_used=F("vcpus_used") + vcpus,
         memory_mb_used=F("memory_mb_used") + memory_mb,
         disk_gb_used=F("disk_gb_used") + disk_gb,
-        instances_used=F("instances_used") + 1,
+        instances_used=F("instances_used") + instances,
         updated_at=timezone.now(),
     )
     if taken:
@@ -43,11 +46,16 @@ def release(instance: Instance, keep_host: bool = False) -> None:
         host=None
     ):
         return
+    give_back(host_id, vcpus=instance.vcpus, memory_mb=instance.memory_mb, disk_gb=instance.disk_gb, instances=1)
+
+
+def give_back(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, instances: int = 0) -> None:
+    """Give back so much of a host. Call it once, in the transaction that ends what it was taken for."""
     Host.objects.filter(pk=host_id).update(
-        vcpus_used=Greatest(F("vcpus_used") - instance.vcpus, 0),
-        memory_mb_used=Greatest(F("memory_mb_used") - instance.memory_mb, 0),
-        disk_gb_used=Greatest(F("disk_gb_used") - instance.disk_gb, 0),
-        instances_used=Greatest(F("instances_used") - 1, 0),
+        vcpus_used=Greatest(F("vcpus_used") - vcpus, 0),
+        memory_mb_used=Greatest(F("memory_mb_used") - memory_mb, 0),
+        disk_gb_used=Greatest(F("disk_gb_used") - disk_gb, 0),
+        instances_used=Greatest(F("instances_used") - instances, 0),
         updated_at=timezone.now(),
     )
     announce("host", host_id)

@@ -66,6 +66,7 @@ class Request:
     zone: str = ""
     host: str = ""
     tried: frozenset[int] = field(default_factory=frozenset)
+    instances: int = 1  # 0: room for one that is on the host already
 
     @classmethod
     def of(cls, instance: Instance, tried: list[int]) -> Request:

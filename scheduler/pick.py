@@ -29,11 +29,21 @@ def place(request: Request) -> Placement:
     explanation = Explanation()
     ranked = rank([view_of(host) for host in Host.objects.all()], request, explanation)
     for view in ranked:
-        if claims.take(view.id, vcpus=request.vcpus, memory_mb=request.memory_mb, disk_gb=request.disk_gb):
+        if _claim(view.id, request):
             explanation.chosen = view.name
             return Placement(Host.objects.get(pk=view.id), explanation)
         explanation.reject(view.name, "Claim", "its room was taken by another request meanwhile")
     return Placement(None, explanation)
+
+
+def _claim(host_id: int, wanted: Request) -> bool:
+    return claims.take(
+        host_id,
+        vcpus=wanted.vcpus,
+        memory_mb=wanted.memory_mb,
+        disk_gb=wanted.disk_gb,
+        instances=wanted.instances,
+    )
 
 
 def rank(hosts: list[HostView], request: Request, explanation: Explanation) -> list[HostView]:

@@ -66,6 +66,12 @@ class Flavor(models.Model):
         }
 
 
+def disk_claim_gb(snapshot: dict[str, Any]) -> int:
+    """What the disks of a flavor (``Flavor.snapshot``) take on a host: root, ephemeral and swap together, in GiB."""
+    swap_gb = (snapshot["swap_mb"] + 1023) // 1024
+    return int(snapshot["disk_gb"] + snapshot["ephemeral_gb"] + swap_gb)
+
+
 class FlavorAccess(models.Model):
     """A project may use a private flavor."""
 

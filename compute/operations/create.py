@@ -28,6 +28,7 @@ from compute.models import (
     VmState,
     announce,
 )
+from compute.models.flavor import disk_claim_gb
 from compute.networks import addresses
 from compute.networks.groups import default_group
 from compute.operations.boot import Boot
@@ -241,7 +242,7 @@ def _create_one(
         flavor=flavor.snapshot(),
         vcpus=flavor.vcpus,
         memory_mb=flavor.memory_mb,
-        disk_gb=flavor.disk_gb + flavor.ephemeral_gb + (flavor.swap_mb + 1023) // 1024,
+        disk_gb=disk_claim_gb(flavor.snapshot()),
         image=checked.image,
         image_name=checked.image.name or "",
         key_name=wanted.key_name,

@@ -1,4 +1,10 @@
-"""Switching a guest off for the time of an operation, and putting it back as it was when that fails."""
+"""Switching a guest off for the time of an operation, changing its disks, and putting all back when that fails.
+
+What was there before is noted with the action, so that whoever takes over after a worker's death
+finds it. An operation that changes disks works in this order: it makes new volumes beside the old
+ones, switches the guest off, lets the new ones count, starts the guest, and deletes the old ones.
+Until that last step everything can be taken back; from it on nothing is.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +14,12 @@ from django.conf import settings
 
 from compute.hypervisor.interface import Gone, PowerState
 from compute.operations.engine import Operation
+from compute.operations.layout import Layout
 from compute.operations.power import start_afresh
 
 
 def remember_power(operation: Operation) -> bool:
-    """Whether the guest was on when the operation first came to it. Noted, for whoever takes over."""
+    """Whether the guest was on when the operation first came to it."""
     if "was_on" not in operation.action.progress:
         seen = operation.hypervisor.guest(operation.instance.id)
         operation.note(was_on=seen is not None and seen.power_state != PowerState.SHUTDOWN)
@@ -20,17 +27,23 @@ def remember_power(operation: Operation) -> bool:
 
 
 def shut_down(operation: Operation) -> None:
-    """Off, cleanly where the guest listens: button, wait, cut. Raises Lost when nobody wants it any more."""
-    if remember_power(operation):
+    """Off, cleanly where the guest listens: button, wait, cut. Once: what runs later is the operation's own.
+
+    Raises Lost when nobody wants it any more.
+    """
+    if remember_power(operation) and not operation.action.progress.get("is_off"):
         with suppress(Gone):
             operation.hypervisor.stop(operation.instance.id, settings.SHUTDOWN_GRACE_SECONDS, operation.still_wanted)
         operation.lease.renew()
+        operation.note(is_off=True)
 
 
 def cut_power(operation: Operation) -> None:
-    """Off at once."""
+    """Off at once. Once: what runs later is the operation's own."""
     remember_power(operation)
-    switch_off(operation)
+    if not operation.action.progress.get("is_off"):
+        switch_off(operation)
+        operation.note(is_off=True)
 
 
 def switch_off(operation: Operation) -> None:
@@ -41,5 +54,33 @@ def switch_off(operation: Operation) -> None:
 
 def put_back(operation: Operation) -> None:
     """Start it again from its rows, if it was on. For the undo of the step that switched it off."""
-    if operation.action.progress.get("was_on"):
+    if operation.action.progress.get("was_on") and not is_done(operation):
+        operation.note(is_off=False)
         start_afresh(operation)
+
+
+def remember_disks(operation: Operation) -> None:
+    """Note which volumes count, before others do."""
+    if "old_volume_names" not in operation.action.progress:
+        operation.note(old_volume_names=operation.instance.volume_names)
+
+
+def disks_were_changed(operation: Operation) -> bool:
+    """Whether other volumes than at the beginning may count by now, and it can be taken back."""
+    return "old_volume_names" in operation.action.progress and not is_done(operation)
+
+
+def old_layout(operation: Operation) -> Layout:
+    """The disks as they were at the beginning, whichever count now."""
+    now = Layout.of(operation.instance)
+    return Layout(now.instance_id, now.flavor, operation.action.progress.get("old_volume_names", now.names))
+
+
+def mark_done(operation: Operation) -> None:
+    """From here on nothing is undone."""
+    operation.note(done=True)
+
+
+def is_done(operation: Operation) -> bool:
+    """Whether the operation is past the point where it could be taken back."""
+    return bool(operation.action.progress.get("done"))

@@ -104,20 +104,20 @@ class Rebuild(Operation):
     def create_disks(self) -> None:
         """The new disks, beside the old ones."""
         new = self._new_layout()
-        disks.sweep(self.hypervisor, self.instance.id, {*self._old_layout().volumes(), *new.volumes()})
+        disks.sweep(self.hypervisor, self.instance.id, {*interrupt.old_layout(self).volumes(), *new.volumes()})
         disks.create_root(self.hypervisor, new, disks.image_named(self.instance.image_id))
         disks.create_empty(self.hypervisor, new, self._roles())
 
     def delete_disks(self) -> None:
         """Remove the new ones, unless they count by now."""
-        if not self._is_done():
+        if not interrupt.is_done(self):
             kept = Layout.of(self.instance).volumes()
             for volume in set(self._new_layout().volumes()).difference(kept):
                 self.hypervisor.delete_volume(volume)
 
     def spawn(self) -> None:
         """From now on the new disks count; start, unless it was off."""
-        self.note(old_volume_names=self._old_layout().names)
+        interrupt.remember_disks(self)
         self.set_instance(volume_names=self._new_layout().names)
         disks.create_config(self.hypervisor, self.instance)
         if self.instance.vm_state == VmState.STOPPED:
@@ -127,21 +127,21 @@ class Rebuild(Operation):
 
     def unspawn(self) -> None:
         """The old disks count again, and the instance is called what it was."""
-        if "old_volume_names" in self.action.progress and not self._is_done():
-            self.set_instance(volume_names=self._old_layout().names, **self._fields_to_restore())
+        if interrupt.disks_were_changed(self):
+            self.set_instance(volume_names=interrupt.old_layout(self).names, **self._fields_to_restore())
             interrupt.switch_off(self)
             disks.create_config(self.hypervisor, self.instance)
             self.hypervisor.define(guest_of(self.instance))
 
     def restore_fields(self) -> None:
         """The instance is called what it was."""
-        if not self._is_done():
+        if not interrupt.is_done(self):
             self.set_instance(**self._fields_to_restore())
 
     def drop_old_disks(self) -> None:
         """Nothing needs the old ones any more. From here on nothing is undone."""
-        self.note(done=True)
-        old = self._old_layout()
+        interrupt.mark_done(self)
+        old = interrupt.old_layout(self)
         disks.drop(self.hypervisor, [old.volume(role) for role in self._roles()])
 
     steps = (
@@ -152,17 +152,8 @@ class Rebuild(Operation):
         Step("drop_old_disks", drop_old_disks),
     )
 
-    def _is_done(self) -> bool:
-        return bool(self.action.progress.get("done"))
-
-    def _old_layout(self) -> Layout:
-        """The disks as they were at the beginning, whichever count now."""
-        now = Layout.of(self.instance)
-        names = self.action.progress.get("old_volume_names", now.names)
-        return Layout(now.instance_id, now.flavor, names)
-
     def _new_layout(self) -> Layout:
-        return self._old_layout().renamed(self._roles(), self.action.pk)
+        return interrupt.old_layout(self).renamed(self._roles(), self.action.pk)
 
     def _roles(self) -> list[str]:
         """The disks that are replaced."""

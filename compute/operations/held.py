@@ -1,0 +1,78 @@
+"""What a resize holds while it is open: besides the flavor in force, the claim and the quota of the other one.
+
+The instance's row counts for the flavor in force. So the rest follows from the two flavors and that
+row, whichever of them is in force now, and is given back once, when the migration's row is closed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from compute import quota
+from compute.models import OPEN_MIGRATIONS, Instance, Migration, MigrationStatus
+from compute.models.flavor import disk_claim_gb
+from scheduler import claims
+
+
+def amounts(flavor: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an instance that follow from its flavor (``Flavor.snapshot``)."""
+    return {
+        "flavor": flavor,
+        "vcpus": flavor["vcpus"],
+        "memory_mb": flavor["memory_mb"],
+        "disk_gb": disk_claim_gb(flavor),
+    }
+
+
+def open_migration(instance: Instance) -> Migration | None:
+    """The instance's resize that is neither confirmed nor taken back."""
+    return Migration.objects.filter(instance=instance, status__in=OPEN_MIGRATIONS).first()
+
+
+def take_quota(project_id: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Take what the new flavor has more than the old one. Raises QuotaExceeded."""
+    cores, memory_mb = (max(0, new[name] - old[name]) for name in ("vcpus", "memory_mb"))
+    quota.take(project_id, instances=0, cores=cores, memory_mb=memory_mb)
+
+
+def set_status(migration: Migration, status: MigrationStatus, **fields: Any) -> None:
+    """Write where an open migration is."""
+    Migration.objects.filter(pk=migration.pk, status__in=OPEN_MIGRATIONS).update(
+        status=status, updated_at=timezone.now(), **fields
+    )
+    migration.status = status
+    for name, value in fields.items():
+        setattr(migration, name, value)
+
+
+def close(migration: Migration, status: MigrationStatus) -> None:
+    """End a migration and give back what it held besides the instance's own; once, however often it is called."""
+    with transaction.atomic():
+        row = Migration.objects.filter(pk=migration.pk, status__in=OPEN_MIGRATIONS)
+        found = row.select_related("instance").first()
+        if found is None or not row.update(status=status, updated_at=timezone.now()):
+            return
+        _give_back(found)
+
+
+def _give_back(migration: Migration) -> None:
+    instance = migration.instance
+    old, new = (amounts(flavor) for flavor in migration.flavors)
+    now = {"vcpus": instance.vcpus, "memory_mb": instance.memory_mb, "disk_gb": instance.disk_gb}
+    if migration.claimed and instance.host_id is not None:
+        claims.give_back(instance.host_id, **{name: old[name] + new[name] - value for name, value in now.items()})
+    quota.release(
+        instance.project_id,
+        cores=max(old["vcpus"], new["vcpus"]) - now["vcpus"],
+        memory_mb=max(old["memory_mb"], new["memory_mb"]) - now["memory_mb"],
+    )
+
+
+def close_open(instance: Instance) -> None:
+    """For an instance that goes, or that was set right by hand: whatever resize is open ends here."""
+    if migration := open_migration(instance):
+        finished = migration.status == MigrationStatus.FINISHED
+        close(migration, MigrationStatus.CONFIRMED if finished else MigrationStatus.ERROR)
