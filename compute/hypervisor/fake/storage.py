@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -52,8 +53,14 @@ class FakeStorage(FakeHost):
 
     @verb
     def upload(self, volume: str, content: BinaryIO, size_bytes: int, format: str = "raw") -> None:
-        """See the interface."""
+        """See the interface. Of a qcow2 file, the size of the disk in it is read from its header."""
         self._store(volume, iter(lambda: content.read(1024**2), b""), size_bytes)
+        if format != "qcow2":
+            return
+        header = self._state.read(volume)
+        size = struct.unpack_from(">Q", header, 24)[0] if header else size_bytes
+        with self._state.change() as state:
+            state["volumes"][volume] = {"size": size, "format": format, "file_bytes": size_bytes}
 
     @question
     def download(self, volume: str, offset: int = 0, length: int = 0) -> Iterator[bytes]:
@@ -99,11 +106,12 @@ class FakeStorage(FakeHost):
 
     @question
     def stored_bytes(self, volume: str) -> int:
-        """See the interface. As if half of each volume were written."""
+        """See the interface. As if half of each volume were written, but for files that came whole."""
         with self._state.change() as state:
             if volume not in state["volumes"]:
                 raise Gone(f"The host has no volume {volume!r}.")
-            return int(state["volumes"][volume]["size"]) // 2
+            one = state["volumes"][volume]
+            return int(one.get("file_bytes", one["size"] // 2))
 
     def _forget_volume(self, volume: str) -> None:
         with self._state.change() as state:

@@ -13,6 +13,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ HYPERVISOR_SOCKETS = ("libvirt-sock", "virtqemud-sock")   # one daemon for all, 
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 KVM = Path("/dev/kvm")
+REAPER = Path(__file__).with_name("reaper.py")
 
 
 def ensure_running(folder: Path) -> list[int]:
@@ -94,12 +96,17 @@ def _start(program: str, sockets: tuple[str, ...], folder: Path) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     pid_file, log = folder / f"{program}.pid", folder / f"{program}.log"
     outputs = {"LIBVIRT_LOG_OUTPUTS": f"3:file:{log}"}
-    command = [path, "--daemon", "--pid-file", str(pid_file)]
+    command = [*parent_of(program), path, "--daemon", "--pid-file", str(pid_file)]
     result = subprocess.run(command, env={**os.environ, **outputs}, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Failed(f"{program} did not start: {result.stderr.strip() or f'see {log}'}")
     _wait_for(program, sockets, log)
     return int(pid_file.read_text())
+
+
+def parent_of(program: str) -> list[str]:
+    """What starts the program: libvirtd has a reaper above it, as each guest's end waits for one."""
+    return [sys.executable, "-I", str(REAPER)] if program == "libvirtd" else []
 
 
 def _wait_for(program: str, sockets: tuple[str, ...], log: Path) -> None:
