@@ -22,9 +22,11 @@ log = logging.getLogger(__name__)
 
 def run_lane(name: str) -> None:
     """Work in a lane until SIGTERM. Raises ValueError for a lane that the settings do not have."""
+    from portal.setup.forks import do_without_pools
     from portal.setup.parentage import children_end_with_us
 
     _configure(name)
+    do_without_pools()
     children_end_with_us()
     from django_q.cluster import Sentinel
 

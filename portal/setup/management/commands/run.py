@@ -17,7 +17,6 @@ from typing import Any
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
 from whitenoise.storage import MissingFileError
 
 from compute.hypervisor.interface import HypervisorError
@@ -25,6 +24,7 @@ from compute.hypervisor.libvirt import daemons
 from compute.images.tiny.errors import BuildError
 from compute.models import Host, Instance
 from portal.setup import bootstrap
+from portal.setup.forks import close_connections
 from portal.setup.programs import PROGRAMS, preload
 from portal.setup.supervisor import Supervisor
 
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             self._libvirt()
             self._data()
             preload()
-            connections.close_all()
+            close_connections()
             Supervisor(PROGRAMS).run(self._ready)
             self._stop_libvirt()
 
