@@ -67,7 +67,13 @@ HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
 HOST_SAMPLE_KEEP_HOURS = int(os.environ.get("NACELLE_HOST_SAMPLE_KEEP_HOURS", str(24 * 7)))
 STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))
+# Guests that ran are started again when their host comes back without them (Nova's resume_guests_state_on_host_boot).
+RESUME_GUESTS = _flag("NACELLE_RESUME_GUESTS")
+# Deleted instances can be restored for so long (Nova's reclaim_instance_interval), 0: they are gone at once.
+RECLAIM_SECONDS = int(os.environ.get("NACELLE_RECLAIM_SECONDS", "0"))
 SHUTDOWN_GRACE_SECONDS = float(os.environ.get("NACELLE_SHUTDOWN_GRACE", "60"))
+# A shelved instance leaves its host after so long; 0: at once, -1: never by itself.
+SHELVED_OFFLOAD_SECONDS = int(os.environ.get("NACELLE_SHELVED_OFFLOAD_SECONDS", "0"))
 LEASE_SECONDS = float(os.environ.get("NACELLE_LEASE_SECONDS", "15"))
 IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)))
 PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
@@ -76,6 +82,9 @@ STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvir
 RAM_ALLOCATION_RATIO = float(os.environ.get("NACELLE_RAM_RATIO", "1.5"))
 DISK_ALLOCATION_RATIO = float(os.environ.get("NACELLE_DISK_RATIO", "1.0"))
 CPU_ALLOCATION_RATIO = float(os.environ.get("NACELLE_CPU_RATIO", "16.0"))
+# A resize may stay on its host: a cloud of one machine has no other. It is confirmed after so long, 0: never by itself.
+RESIZE_TO_SAME_HOST = _flag("NACELLE_RESIZE_TO_SAME_HOST", default=True)
+RESIZE_CONFIRM_SECONDS = int(os.environ.get("NACELLE_RESIZE_CONFIRM_SECONDS", "0"))
 SCHEDULER_MAX_ATTEMPTS = int(os.environ.get("NACELLE_SCHEDULER_MAX_ATTEMPTS", "3"))
 
 # Django ---------------------------------------------------------------------------------------------

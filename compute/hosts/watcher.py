@@ -9,6 +9,8 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Iterable
+from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,11 +22,12 @@ from django_q.models import Task
 
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.registration import mark_down, refresh
-from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError
+from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError, PowerState
 from compute.images.sweep import sweep
 from compute.models import Change, Host, HostSample, HostState, Instance, announce
 from compute.operations import doorbell
-from compute.operations.observe import observe, observe_all
+from compute.operations.observe import Look, observe, observe_all
+from compute.operations.soft_delete import reclaim
 from portal.identity.models import RevokedToken
 from portal.requestid import new_request_id, working_on
 
@@ -37,6 +40,7 @@ DELETED_FOR = timedelta(seconds=60)
 CHANGES_KEPT = timedelta(hours=1)
 MESSAGES_KEPT = timedelta(days=7)
 PRUNE_SECONDS = 300.0
+RECLAIM_LOOK_SECONDS = 5.0
 
 
 class HostWatch(threading.Thread):
@@ -72,7 +76,8 @@ class HostWatch(threading.Thread):
         hypervisor = hypervisor_of(self.host)
         hypervisor.watch(self._on_event, self._on_lost)
         log.info("host %s is up", self.host.name)
-        next_sync = 0.0
+        self._sync(hypervisor, at_start=True)
+        next_sync = time.monotonic() + settings.STATE_SYNC_SECONDS
         while not self.stopping.is_set():
             self.alive_at = time.monotonic()
             if self._lost:
@@ -105,8 +110,7 @@ class HostWatch(threading.Thread):
                 return
             self.stopping.wait(SETTLE_SECONDS)
             for uuid in {first, *self._waiting()}:
-                guest = hypervisor.guest(uuid)
-                observe(self.host, uuid, guest.power_state if guest else None)
+                observe(self.host, uuid, looking_at(hypervisor))
 
     def _waiting(self) -> set[UUID]:
         waiting: set[UUID] = set()
@@ -131,21 +135,45 @@ class HostWatch(threading.Thread):
             announce("host", self.host.pk)
         self._last_usage = usage
 
-    def _sync(self, hypervisor: Hypervisor) -> None:
+    def _sync(self, hypervisor: Hypervisor, at_start: bool = False) -> None:
         guests = hypervisor.guests()
-        changed = observe_all(self.host, {uuid: guest.power_state for uuid, guest in guests.items()})
+        seen = {uuid: guest.power_state for uuid, guest in guests.items()}
+        changed = observe_all(self.host, seen, looking_at(hypervisor), at_start=at_start)
         if changed:
             log.info("host %s: %d instances were not as their rows said", self.host.name, changed)
-        for uuid in self._left_behind([uuid for uuid, guest in guests.items() if guest.managed]):
-            log.warning("host %s: removing guest %s, whose instance is deleted", self.host.name, uuid)
+        present = {uuid for uuid, guest in guests.items() if guest.managed}
+        if at_start:
+            present |= owners(hypervisor.volumes())
+        for uuid in deleted_among(present):
+            log.warning("host %s: removing what is left of %s, whose instance is deleted", self.host.name, uuid)
             hypervisor.remove(uuid)
             for volume in hypervisor.volumes(prefix=str(uuid)):
                 hypervisor.delete_volume(volume)
 
-    def _left_behind(self, managed: list[UUID]) -> list[UUID]:
-        """Guests of instances that were deleted while the host was away."""
-        deleted = Instance.objects.filter(pk__in=managed, deleted_at__lt=timezone.now() - DELETED_FOR)
-        return list(deleted.values_list("pk", flat=True))
+
+def looking_at(hypervisor: Hypervisor) -> Look:
+    """How to ask a host about one guest."""
+
+    def look(uuid: UUID) -> PowerState | None:
+        guest = hypervisor.guest(uuid)
+        return guest.power_state if guest else None
+
+    return look
+
+
+def owners(volumes: Iterable[str]) -> set[UUID]:
+    """The instances that these volumes are named after; others (images' bases) begin otherwise."""
+    found = set()
+    for name in volumes:
+        with suppress(ValueError):
+            found.add(UUID(name[:36]))
+    return found
+
+
+def deleted_among(present: set[UUID]) -> list[UUID]:
+    """Instances that were deleted while the host was away, and left something there."""
+    deleted = Instance.objects.filter(pk__in=present, deleted_at__lt=timezone.now() - DELETED_FOR)
+    return list(deleted.values_list("pk", flat=True))
 
 
 def cpu_percent(before: HostUsage, after: HostUsage) -> float:
@@ -163,6 +191,7 @@ class Watcher:
         self.stopping = threading.Event()
         self.watches: dict[int, HostWatch] = {}
         self._next_prune = 0.0
+        self._next_reclaim = 0.0
 
     def run(self) -> None:
         """Until ``stopping`` is set. A database that does not answer is waited for."""
@@ -192,6 +221,9 @@ class Watcher:
             self.watches.pop(pk).stopping.set()
         self._notice_hanging()
         doorbell.sweep()
+        if time.monotonic() >= self._next_reclaim:
+            self._next_reclaim = time.monotonic() + RECLAIM_LOOK_SECONDS
+            reclaim()
         if time.monotonic() >= self._next_prune:
             prune()
             sweep()

@@ -35,6 +35,9 @@ class Action(models.Model):
     project_name = models.CharField(max_length=255, blank=True, default="")
     params = models.JSONField(default=dict, blank=True)
     progress = models.JSONField(default=dict, blank=True, help_text="What steps leave for later steps and for people.")
+    secret = models.TextField(
+        blank=True, default="", editable=False, help_text="Sealed, for the worker alone; gone when the action ends."
+    )
 
     state = models.CharField(max_length=16, choices=ActionState.choices, default=ActionState.QUEUED)
     message = models.TextField(blank=True, default="")

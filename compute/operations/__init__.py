@@ -3,11 +3,50 @@
 from __future__ import annotations
 
 from compute.operations.boot import Boot
-from compute.operations.delete import Delete
+from compute.operations.crash_dump import CrashDump
+from compute.operations.delete import Delete, ForceDelete
 from compute.operations.engine import Operation
-from compute.operations.power import HardReboot, SoftReboot, Start, Stop
+from compute.operations.password import ChangePassword
+from compute.operations.pause import Pause, Unpause
+from compute.operations.power import HardReboot, KeepOff, SoftReboot, Start, Stop
 from compute.operations.rebuild import Rebuild
+from compute.operations.rescue import Rescue, Unrescue
+from compute.operations.resize import ConfirmResize, Resize, RevertResize
+from compute.operations.shelve import Shelve, ShelveOffload, Unshelve
+from compute.operations.snapshot import CreateBackup, CreateImage
+from compute.operations.soft_delete import Restore, SoftDelete
+from compute.operations.suspend import Resume, Suspend
 
+# In the order of the menu.
 OPERATIONS: dict[str, type[Operation]] = {
-    operation.name: operation for operation in (Boot, Start, Stop, SoftReboot, HardReboot, Rebuild, Delete)
+    operation.name: operation
+    for operation in (
+        Boot,
+        Start,
+        Unpause,
+        Resume,
+        Restore,
+        Unshelve,
+        ConfirmResize,
+        RevertResize,
+        Unrescue,
+        Stop,
+        SoftReboot,
+        HardReboot,
+        Pause,
+        Suspend,
+        Resize,
+        Rescue,
+        Rebuild,
+        ChangePassword,
+        CrashDump,
+        CreateImage,
+        CreateBackup,
+        Shelve,
+        ShelveOffload,
+        KeepOff,
+        SoftDelete,
+        Delete,
+        ForceDelete,
+    )
 }

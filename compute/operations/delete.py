@@ -5,15 +5,32 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.utils import timezone
 
 from compute import quota
 from compute.hypervisor.interface import Unreachable
-from compute.models import PowerState, TaskState, VmState
+from compute.images import copies
+from compute.models import Instance, PowerState, TaskState, VmState
 from compute.networks import addresses
+from compute.operations import held
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import ports_of
+from portal.identity.actor import Actor
 from scheduler import claims
+
+
+def host_is_there(instance: Instance) -> bool:
+    """Whether there is something to clean up on a host now.
+
+    A host that is down does not hold up a deletion: as in Nova the instance goes from the
+    database, and the watcher removes what is left when the host comes back.
+    """
+    host = instance.host
+    if host is None:
+        return False
+    host.refresh_from_db(fields=["state", "forced_down"])
+    return host.is_up
 
 
 class Delete(Operation):
@@ -30,20 +47,37 @@ class Delete(Operation):
     launched = False
     limit: ClassVar[timedelta] = timedelta(minutes=10)
 
+    @classmethod
+    def instead(cls, instance: Instance) -> type[Operation]:
+        """Where deletions can be taken back, a deletion is a soft one."""
+        from compute.operations.soft_delete import stand_in
+
+        return stand_in(instance)
+
+    @classmethod
+    def shown(cls, instance: Instance) -> bool:
+        """What is deleted already offers to be deleted for good."""
+        return instance.vm_state != VmState.SOFT_DELETED
+
+    @classmethod
+    def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
+        """Remember what it was: a soft-deleted instance has given its quota back already."""
+        params["was"] = instance.vm_state
+
     def remove_guest(self) -> None:
         """Cut the power and forget the definition."""
-        if self._host_is_there():
+        if host_is_there(self.instance):
             self.hypervisor.remove(self.instance.id)
 
     def remove_disks(self) -> None:
         """Delete every volume whose name begins with the instance's id."""
-        if self._host_is_there():
+        if host_is_there(self.instance):
             for volume in self.hypervisor.volumes(prefix=str(self.instance.id)):
                 self.hypervisor.delete_volume(volume)
 
     def release_networks(self) -> None:
         """Take the DHCP reservations off the host."""
-        if self._host_is_there():
+        if host_is_there(self.instance):
             for port in ports_of(self.instance):
                 self.hypervisor.release(port.network_id, port.mac)
 
@@ -52,18 +86,6 @@ class Delete(Operation):
         Step("remove_disks", remove_disks),
         Step("release_networks", release_networks),
     )
-
-    def _host_is_there(self) -> bool:
-        """Whether there is something to clean up on a host now.
-
-        A host that is down does not hold up a deletion: as in Nova the instance goes from the
-        database, and the watcher removes what is left when the host comes back.
-        """
-        host = self.instance.host
-        if host is None:
-            return False
-        host.refresh_from_db(fields=["state", "forced_down"])
-        return host.is_up
 
     def outcome(self) -> dict[str, Any]:
         """Gone, but for the record."""
@@ -77,10 +99,40 @@ class Delete(Operation):
 
     def completed(self) -> None:
         """Give back the claim, the addresses and the quota together with the state."""
+        held.close_open(self.instance)
         claims.release(self.instance, keep_host=True)
+        copies.discard_unprotected(self.instance.shelved_image_id)
         addresses.free(self.instance)
-        quota.give_back(self.instance)
+        if not self._was_soft_deleted():
+            quota.give_back(self.instance)
+
+    def failed_as(self) -> VmState | None:
+        """In error; soft-deleted, if it was that: it is reclaimed again later."""
+        return None if self._was_soft_deleted() else self.on_failure
+
+    def _was_soft_deleted(self) -> bool:
+        return bool(self.action.params.get("was") == VmState.SOFT_DELETED)
 
     def try_again(self, error: Exception) -> bool:
         """The host went down meanwhile: finish without it."""
-        return isinstance(error, Unreachable) and not self._host_is_there()
+        return isinstance(error, Unreachable) and not host_is_there(self.instance)
+
+
+class ForceDelete(Delete):
+    """Delete the instance at once and for good, also where a deletion could be taken back."""
+
+    name = "force_delete"
+    wire = "forceDelete"
+    logged_as = "delete"
+    label = "Delete for good"
+    policy = "os_compute_api:os-deferred-delete:force"
+
+    @classmethod
+    def instead(cls, instance: Instance) -> type[Operation]:
+        """Nothing else."""
+        return cls
+
+    @classmethod
+    def shown(cls, instance: Instance) -> bool:
+        """Only where it differs from a deletion."""
+        return bool(settings.RECLAIM_SECONDS) or instance.vm_state == VmState.SOFT_DELETED

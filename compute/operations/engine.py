@@ -125,6 +125,16 @@ class Operation:
 
     # what subclasses may change -------------------------------------------------------------------
     @classmethod
+    def instead(cls, instance: Instance) -> type[Operation]:
+        """What a request for this operation asks for on this instance: itself, or what stands in for it."""
+        return cls
+
+    @classmethod
+    def shown(cls, instance: Instance) -> bool:
+        """Whether it is in the menu of this instance, given that it could be started. Pure and cheap."""
+        return cls.in_menu
+
+    @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
         """Runs in the transaction of the request, after the checks: more checks, and what is taken with it.
 
@@ -142,13 +152,19 @@ class Operation:
     def completed(self) -> None:
         """Runs in the transaction of success: what must change together with the instance's state."""
 
+    @classmethod
+    def cancelled(cls, action: Action) -> None:
+        """Runs in the transaction that cancels an open action: what the request took and no undo will give back."""
+
     def try_again(self, error: Exception) -> bool:
         """After a failure and its undo: whether to run the steps once more (on another host, say)."""
         return False
 
 
-def request(operation: type[Operation], instance: Instance, actor: Actor, **params: Any) -> Action:
+def request(operation: type[Operation], instance: Instance, actor: Actor, *, secret: str = "", **params: Any) -> Action:
     """Ask for an operation on an instance: checks all, then one transaction, then the doorbell.
+
+    ``secret`` is sealed text (``sealing.seal``), which is forgotten when the operation has ended.
 
     Raises ``policy.Forbidden``, ``Conflict`` (state, lock, or another request came first), ``NotFound``
     (deleted meanwhile) and what the operation's ``prepare`` raises. Nothing is changed unless all of it is.
@@ -158,6 +174,7 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, **para
         seen = Instance.objects.alive().filter(pk=instance.pk).first()
         if seen is None:
             raise NotFound(f"Instance {instance.pk} could not be found.")
+        operation = operation.instead(seen)
         if why := operation.refusal(seen, actor):
             raise Conflict(why)
         as_seen = Instance.objects.filter(
@@ -168,12 +185,14 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, **para
         if operation.over:
             cancel_open(seen, f"{operation.label} came in between")
         operation.prepare(seen, actor, params)
-        action = new_action(operation, seen, actor, params)
+        action = new_action(operation, seen, actor, params, secret)
         announce("server", seen.pk, seen.project_id)
     return action
 
 
-def new_action(operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any]) -> Action:
+def new_action(
+    operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any], secret: str = ""
+) -> Action:
     """The row of an operation, and its doorbell. For ``request`` and for creating an instance."""
     action = Action.objects.create(
         instance=instance,
@@ -184,6 +203,7 @@ def new_action(operation: type[Operation], instance: Instance, actor: Actor, par
         project_id=actor.project_id or instance.project_id,
         project_name=actor.project_name,
         params=params,
+        secret=secret,
     )
     ring(action.pk, operation.lane, operation.limit)
     return action
@@ -191,8 +211,13 @@ def new_action(operation: type[Operation], instance: Instance, actor: Actor, par
 
 def cancel_open(instance: Instance, why: str) -> None:
     """End every open action of an instance. A worker at one of them notices at its next step."""
-    Action.objects.filter(instance=instance, state__in=OPEN_STATES).update(
-        state=ActionState.CANCELLED, message=why, finished_at=timezone.now(), updated_at=timezone.now()
+    from compute.operations import OPERATIONS
+
+    rows = Action.objects.filter(instance=instance, state__in=OPEN_STATES)
+    for action in rows:
+        OPERATIONS[action.operation].cancelled(action)
+    rows.update(
+        state=ActionState.CANCELLED, message=why, secret="", finished_at=timezone.now(), updated_at=timezone.now()
     )
 
 
@@ -204,8 +229,9 @@ def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:
         operation
         for operation in OPERATIONS.values()
         if operation.in_menu
+        and operation.shown(instance)
         and allows(actor, operation.policy, instance.project_id)
-        and not operation.refusal(instance, actor)
+        and not operation.instead(instance).refusal(instance, actor)
     ]
 
 

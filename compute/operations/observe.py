@@ -1,84 +1,138 @@
-"""What the watcher sees on a host, written into the rows: the only writer of states beside operations.
+"""What the watcher sees on a host, made true in the rows or on the host: the rules of the field, as a table.
 
-Level, not edge: an event only says which guest to look at; what counts is what the host says now.
-Nothing is written while a task is under way, or when the instance belongs to another host.
+Level, not edge: an event only says which guest to look at; what counts is what the host says now,
+asked after the row was read. So what an operation did in between is never taken for news. Nothing is
+done while a task is under way, or when the instance belongs to another host.
 """
 
 from __future__ import annotations
 
+import enum
 import logging
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from compute.errors import ComputeError
 from compute.hypervisor.interface import PowerState as Seen
-from compute.models import Action, ActionState, Host, Instance, PowerState, VmState, announce
-from portal.requestid import current_request_id
+from compute.models import Host, Instance, PowerState, VmState, announce
+from compute.operations.engine import Operation
+from compute.operations.engine import request as request_operation
+from compute.operations.power import HardReboot, KeepOff, Stop
+from compute.operations.record import record
+from portal.identity.actor import SYSTEM
+from portal.requestid import new_request_id, working_on
 
 log = logging.getLogger(__name__)
 
-OFF = (PowerState.SHUTDOWN, PowerState.CRASHED)
+# Asks the host how a guest is; None: it is not there.
+Look = Callable[[UUID], Seen | None]
 
 
-def observe(host: Host, instance_id: UUID, seen: Seen | None) -> bool:
-    """The host says that a guest is in this power state (None: it is not there). True: a row changed."""
+class Rule(enum.Enum):
+    """What follows from a state that is not as it should be."""
+
+    STOPPED = "it is off: so the instance is stopped"
+    STOP = "it is neither on nor off: stop it"
+    KEEP_OFF = "it should be off: power it off"
+    WARN = "leave it, and say so"
+
+
+RULES: dict[tuple[VmState, PowerState], Rule] = {
+    (VmState.ACTIVE, PowerState.SHUTDOWN): Rule.STOPPED,
+    (VmState.ACTIVE, PowerState.CRASHED): Rule.STOPPED,
+    (VmState.ACTIVE, PowerState.SUSPENDED): Rule.STOP,
+    (VmState.ACTIVE, PowerState.PAUSED): Rule.WARN,
+    (VmState.ACTIVE, PowerState.NOSTATE): Rule.WARN,
+    (VmState.PAUSED, PowerState.SHUTDOWN): Rule.STOPPED,
+    (VmState.PAUSED, PowerState.CRASHED): Rule.STOPPED,
+    **{
+        (vm_state, power): Rule.KEEP_OFF
+        for vm_state in (VmState.STOPPED, VmState.SOFT_DELETED)
+        for power in (PowerState.RUNNING, PowerState.PAUSED, PowerState.SUSPENDED)
+    },
+}
+# What is asked for by a rule that ends in an operation.
+_ASKED: dict[Rule, type[Operation]] = {Rule.STOP: Stop, Rule.KEEP_OFF: KeepOff}
+_GONE = (PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE)
+
+
+def observe(host: Host, instance_id: UUID, look: Look, *, at_start: bool = False) -> bool:
+    """Compare an instance with its guest, and do what the rules say. True: something changed or was asked for.
+
+    ``at_start``: the watch of this host begins. What the host no longer runs is then started again,
+    where ``RESUME_GUESTS`` says so. Raises what ``look`` raises.
+    """
     instance = Instance.objects.alive().filter(pk=instance_id, host=host, task_state=None).first()
     if instance is None or instance.vm_state == VmState.BUILDING:
         return False
+    seen = look(instance_id)
     power = PowerState(int(seen)) if seen is not None else PowerState.NOSTATE
-    if power == instance.power_state and not _must_stop(instance, power):
+    with working_on(new_request_id(), SYSTEM.user_name):
+        if at_start and settings.RESUME_GUESTS and instance.vm_state == VmState.ACTIVE and power in _GONE:
+            return _ask(HardReboot, instance, power)
+        rule = RULES.get((VmState(instance.vm_state), power))
+        if rule in _ASKED:
+            return _ask(_ASKED[rule], instance, power)
+        return _write(instance, power, rule)
+
+
+def _ask(operation: type[Operation], instance: Instance, power: PowerState) -> bool:
+    """Through an operation, so that it is in the action log."""
+    try:
+        request_operation(operation, instance, SYSTEM)
+    except ComputeError as error:
+        log.info("instance %s: %s", instance.pk, error)
         return False
-    fields: dict[str, Any] = {"power_state": power, "updated_at": timezone.now()}
-    if _must_stop(instance, power):
-        fields["vm_state"] = VmState.STOPPED
-    with transaction.atomic():
-        unchanged = Instance.objects.filter(
-            pk=instance.pk, host=host, task_state=None, vm_state=instance.vm_state, deleted_at=None
-        )
-        if not unchanged.update(**fields):
-            return False
-        if "vm_state" in fields:
-            _log_stop(instance, power)
-        announce("server", instance.pk, instance.project_id)
-    _say(instance, power)
+    log.warning(
+        "instance %s is %s but its guest is %s: %s", instance.pk, instance.vm_state, power.label, operation.name
+    )
     return True
 
 
-def _must_stop(instance: Instance, power: PowerState) -> bool:
-    return instance.vm_state == VmState.ACTIVE and power in OFF
-
-
-def _log_stop(instance: Instance, power: PowerState) -> None:
-    now = timezone.now()
-    Action.objects.create(
-        instance=instance,
-        operation="stop",
-        request_id=current_request_id(),
-        project_id=instance.project_id,
-        state=ActionState.DONE,
-        message="The guest crashed." if power == PowerState.CRASHED else "The guest shut itself down.",
-        created_at=now,
-        finished_at=now,
+def _write(instance: Instance, power: PowerState, rule: Rule | None) -> bool:
+    """Write what was seen, unless an operation came in between."""
+    if power == instance.power_state and rule is not Rule.STOPPED:
+        return False
+    fields: dict[str, Any] = {"power_state": power, "updated_at": timezone.now()}
+    if rule is Rule.STOPPED:
+        fields["vm_state"] = VmState.STOPPED
+    unchanged = Instance.objects.filter(
+        pk=instance.pk,
+        host=instance.host_id,
+        task_state=None,
+        vm_state=instance.vm_state,
+        updated_at=instance.updated_at,
+        deleted_at=None,
     )
+    with transaction.atomic():
+        if not unchanged.update(**fields):
+            return False
+        if rule is Rule.STOPPED:
+            crashed = power == PowerState.CRASHED
+            message = "The guest crashed." if crashed else "The guest shut itself down."
+            record(instance, SYSTEM, "stop", message=message)
+        announce("server", instance.pk, instance.project_id)
+    level = logging.WARNING if rule else logging.INFO
+    log.log(level, "instance %s is %s, its guest is %s", instance.pk, instance.vm_state, power.label)
+    return True
 
 
-def _say(instance: Instance, power: PowerState) -> None:
-    if instance.vm_state == VmState.ACTIVE and power == PowerState.NOSTATE:
-        log.warning("instance %s should run, but its guest is not on host %s", instance.pk, instance.host)
-    elif instance.vm_state == VmState.STOPPED and power == PowerState.RUNNING:
-        log.warning("instance %s should be off, but its guest runs on host %s", instance.pk, instance.host)
-    else:
-        log.info("instance %s: power state is now %s", instance.pk, power.label)
+def observe_all(host: Host, seen: dict[UUID, Seen], look: Look, *, at_start: bool = False) -> int:
+    """The periodic pass: compare every instance of a host with what runs there. Returns how many changed.
 
-
-def observe_all(host: Host, seen: dict[UUID, Seen]) -> int:
-    """The periodic pass: compare every instance of a host with what runs there. Returns how many changed."""
+    ``seen`` is what runs; ``look`` is asked again about those that differ.
+    """
     here = Instance.objects.alive().filter(host=host, task_state=None).exclude(vm_state=VmState.BUILDING)
     changed = 0
     for instance_id, power, vm_state in here.values_list("pk", "power_state", "vm_state"):
-        now = seen.get(instance_id)
-        if int(now or 0) != power or (vm_state == VmState.ACTIVE and power in OFF):
-            changed += observe(host, instance_id, now)
+        now = PowerState(int(seen.get(instance_id) or 0))
+        rule = RULES.get((VmState(vm_state), now))
+        resumed = at_start and vm_state == VmState.ACTIVE and now in _GONE
+        if now != power or rule not in (None, Rule.WARN) or resumed:
+            changed += observe(host, instance_id, look, at_start=at_start)
     return changed

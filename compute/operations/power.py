@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
 from django.utils import timezone
 
+from compute.hypervisor.interface import Gone
 from compute.models import PowerState, TaskState, VmState
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
@@ -15,12 +17,17 @@ from compute.operations.guest import guest_of, network_spec, ports_of, reservati
 GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 
 
-def start_afresh(operation: Operation) -> None:
-    """Start from the rows, not from what the host remembers: networks, definition, power."""
+def bring_networks(operation: Operation) -> None:
+    """The host has the instance's networks, and its DHCP the addresses."""
     for port in ports_of(operation.instance):
         operation.hypervisor.ensure_network(network_spec(port.network))
         if reservation := reservation_of(port, operation.instance.hostname):
             operation.hypervisor.reserve(port.network_id, reservation)
+
+
+def start_afresh(operation: Operation) -> None:
+    """Start from the rows, not from what the host remembers: networks, definition, power."""
+    bring_networks(operation)
     operation.hypervisor.define(guest_of(operation.instance))
     operation.hypervisor.start(operation.instance.id)
 
@@ -50,12 +57,12 @@ class Stop(Operation):
     """Shut down cleanly, and cut the power if the guest does not answer in time."""
 
     name = "stop"
-    wire = "os-stop"
+    wire: ClassVar[str | None] = "os-stop"
     label = "Shut off"
     policy = "os_compute_api:servers:stop"
     allowed = frozenset({VmState.ACTIVE, VmState.ERROR})
     during = TaskState.POWERING_OFF
-    leads_to = VmState.STOPPED
+    leads_to: ClassVar[VmState | None] = VmState.STOPPED
     limit: ClassVar[timedelta] = GRACE_AND_MARGIN
 
     def power_off(self) -> None:
@@ -68,6 +75,23 @@ class Stop(Operation):
     def outcome(self) -> dict[str, Any]:
         """Off."""
         return {"vm_state": VmState.STOPPED, "power_state": PowerState.SHUTDOWN}
+
+
+class KeepOff(Stop):
+    """Power off a guest that runs although its instance is off. The watcher alone asks for it."""
+
+    name = "keep_off"
+    wire = None
+    logged_as = "stop"
+    label = "Power off"
+    allowed = frozenset({VmState.STOPPED, VmState.SOFT_DELETED})
+    leads_to = None
+    launched = False
+    in_menu = False
+
+    def outcome(self) -> dict[str, Any]:
+        """Off, as its state says."""
+        return {"power_state": PowerState.SHUTDOWN}
 
 
 class SoftReboot(Operation):
@@ -121,7 +145,8 @@ class HardReboot(Operation):
     def cut_power(self) -> None:
         """Off at once. Remembered, so that a second worker does not cut what the first has started."""
         if not self.action.progress.get("was_cut"):
-            self.hypervisor.destroy(self.instance.id)
+            with suppress(Gone):  # the host may have lost the definition; the next step makes it anew
+                self.hypervisor.destroy(self.instance.id)
             self.note(was_cut=True)
 
     def power_on(self) -> None:

@@ -163,7 +163,7 @@ def _finish(operation: Operation, state: ActionState, message: str, fields: dict
     """End the action and write the instance's final states, together or not at all."""
     now = timezone.now()
     mine = Action.objects.filter(pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING)
-    if not mine.update(state=state, message=message, finished_at=now, updated_at=now):
+    if not mine.update(state=state, message=message, secret="", finished_at=now, updated_at=now):
         raise Lost("cancelled at the last moment")
     if operation.during is not None:  # else the task under way, if there is one, is another's
         fields = {"task_state": None, **fields}

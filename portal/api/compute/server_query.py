@@ -14,7 +14,7 @@ from rest_framework.exceptions import ParseError
 from compute.errors import NotAllowed
 from compute.models import Instance
 from compute.models.instance import InstanceQuerySet
-from compute.models.states import other_tasks, states_of_status
+from compute.models.states import VmState, other_tasks, states_of_status
 from portal.api.body import StrictBooleanField
 from portal.api.compute.base import ComputeView, as_uuid
 from portal.api.compute.name_pattern import found_in
@@ -229,12 +229,15 @@ class ServerQuery:
 
     def _by_deletion(self, rows: InstanceQuerySet) -> InstanceQuerySet:
         if "deleted" in self.query and self.is_admin:
-            return rows.exclude(deleted_at=None) if flag(self.query["deleted"], "deleted") else rows.alive()
+            gone = Q(deleted_at__isnull=False) | Q(vm_state=VmState.SOFT_DELETED)
+            return rows.filter(gone) if flag(self.query["deleted"], "deleted") else rows.exclude(gone)
         if "changes-since" in self.query or (self.view.at("2.66") and "changes-before" in self.query):
             return rows
         if self.is_admin and "DELETED" in (one.upper() for one in self.values.get("status", [])):
             return rows
-        return rows.alive()
+        if "SOFT_DELETED" in (one.upper() for one in self.values.get("status", [])):
+            return rows.alive()
+        return rows.alive().exclude(vm_state=VmState.SOFT_DELETED)
 
     def _by_change(self, rows: InstanceQuerySet) -> InstanceQuerySet:
         since = moment(self.query["changes-since"], "changes-since") if "changes-since" in self.query else None

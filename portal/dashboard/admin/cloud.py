@@ -280,6 +280,7 @@ class EventInline(admin.TabularInline[Event, Action]):
 class ActionAdmin(LookOnly):
     """What was done to instances."""
 
+    exclude = ("secret",)
     list_display = (
         "operation",
         "instance",

@@ -5,11 +5,24 @@ from __future__ import annotations
 from rest_framework.exceptions import APIException, ParseError
 from rest_framework.request import Request
 
+from compute.operations.delete import ForceDelete
+from compute.operations.pause import Pause, Unpause
 from compute.operations.power import Start, Stop
+from compute.operations.rescue import Unrescue
+from compute.operations.resize import ConfirmResize, RevertResize
+from compute.operations.shelve import Shelve, ShelveOffload
+from compute.operations.soft_delete import Restore
+from compute.operations.suspend import Resume, Suspend
+from portal.api.compute.actions.admin import crash_dump, password, state
 from portal.api.compute.actions.consoles import RemoteConsoles, console, console_output
-from portal.api.compute.actions.handler import Answer, Handler, plain
+from portal.api.compute.actions.handler import Answer, Handler, in_versions, plain
+from portal.api.compute.actions.image import create_backup, create_image
+from portal.api.compute.actions.lock import lock, unlock
 from portal.api.compute.actions.reboot import reboot
 from portal.api.compute.actions.rebuild import rebuild
+from portal.api.compute.actions.rescue import rescue
+from portal.api.compute.actions.resize import resize
+from portal.api.compute.actions.shelve import unshelve
 from portal.api.compute.base import ComputeView, call
 
 __all__ = ["HANDLERS", "NOT_SERVED", "RemoteConsoles", "ServerAction", "actions_document"]
@@ -18,7 +31,28 @@ HANDLERS: dict[str, Handler] = {
     "os-start": plain(Start),
     "os-stop": plain(Stop),
     "reboot": reboot,
+    "pause": plain(Pause),
+    "unpause": plain(Unpause),
+    "suspend": plain(Suspend),
+    "resume": plain(Resume),
+    "lock": lock,
+    "unlock": unlock,
+    "restore": plain(Restore),
+    "forceDelete": plain(ForceDelete),
+    "changePassword": password,
+    "trigger_crash_dump": in_versions(crash_dump, since="2.17"),
+    "os-resetState": state,
     "rebuild": rebuild,
+    "rescue": rescue,
+    "unrescue": plain(Unrescue),
+    "resize": resize,
+    "confirmResize": plain(ConfirmResize, 204),
+    "revertResize": plain(RevertResize),
+    "createImage": create_image,
+    "createBackup": create_backup,
+    "shelve": plain(Shelve),
+    "shelveOffload": plain(ShelveOffload),
+    "unshelve": unshelve,
     "os-getConsoleOutput": console_output,
     "os-getVNCConsole": console("vnc"),
     "os-getSPICEConsole": console("spice"),

@@ -1,0 +1,40 @@
+"""Setting an instance's state right by hand, when an administrator knows better."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from compute import quota
+from compute.errors import NotFound
+from compute.models import Instance, VmState, announce
+from compute.operations import held
+from compute.operations.engine import cancel_open
+from compute.operations.record import record
+from portal.identity.actor import Actor
+from portal.identity.policy import enforce
+
+RULE = "os_compute_api:os-admin-actions:reset_state"
+# What it may be set to, by the word on the wire.
+STATES = {"active": VmState.ACTIVE, "error": VmState.ERROR}
+
+
+def reset_state(actor: Actor, instance: Instance, *, state: VmState) -> None:
+    """Set the instance to ``state`` (one of ``STATES``) with no task, and end what is under way.
+
+    A worker at it notices at its next step and stops without writing; nothing is taken back. The
+    watcher may correct the state again, if the host says otherwise. Raises NotFound.
+    """
+    enforce(actor, RULE, instance.project_id)
+    assert state in STATES.values(), state
+    with transaction.atomic():
+        fresh = Instance.objects.select_for_update().alive().filter(pk=instance.pk).first()
+        if fresh is None:
+            raise NotFound(f"Instance {instance.pk} could not be found.")
+        cancel_open(fresh, "An administrator reset the state.")
+        held.close_open(fresh)
+        if fresh.vm_state == VmState.SOFT_DELETED:
+            quota.take_again(fresh)
+        Instance.objects.filter(pk=fresh.pk).update(vm_state=state, task_state=None, updated_at=timezone.now())
+        record(fresh, actor, "resetState", event="api_reset_state", message=f"{fresh.status} → {state.upper()}")
+        announce("server", fresh.pk, fresh.project_id)
