@@ -102,15 +102,19 @@ class Rebuild(Operation):
         disks.bring_base(self, disks.image_named(self.instance.image_id))
 
     def create_disks(self) -> None:
-        """The new disks, beside the old ones."""
+        """The new disks, beside the old ones. Once: later the guest may be running on them."""
+        if self.action.progress.get("made"):
+            return
         new = self._new_layout()
         disks.sweep(self.hypervisor, self.instance.id, {*interrupt.old_layout(self).volumes(), *new.volumes()})
         disks.create_root(self.hypervisor, new, disks.image_named(self.instance.image_id))
         disks.create_empty(self.hypervisor, new, self._roles())
+        self.note(made=True)
 
     def delete_disks(self) -> None:
         """Remove the new ones, unless they count by now."""
         if not interrupt.is_done(self):
+            self.note(made=False)
             kept = Layout.of(self.instance).volumes()
             for volume in set(self._new_layout().volumes()).difference(kept):
                 self.hypervisor.delete_volume(volume)

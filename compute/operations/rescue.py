@@ -44,8 +44,9 @@ class Rescue(Operation):
     def create_disk(self) -> None:
         """The disk that it boots from meanwhile."""
         image = disks.image_named(self.action.params["image_id"])
-        volume = self._rescue_layout().volume("rescue")
-        self.hypervisor.create_overlay(volume, image.base_volume, store.raw_size(image))
+        layout = self._rescue_layout()
+        disks.sweep(self.hypervisor, self.instance.id, layout.volumes())
+        self.hypervisor.create_overlay(layout.volume("rescue"), image.base_volume, store.raw_size(image))
 
     def delete_disk(self) -> None:
         """Remove it."""

@@ -182,6 +182,8 @@ class Resize(_OfMigration, Operation):
 
     def copy_disks(self) -> None:
         """Copies of the disks that the new flavor has too, as large as it says; new ones for the rest."""
+        if self.action.progress.get("copied"):
+            return
         old, new = self.old_layout(), self._new_layout()
         disks.sweep(self.hypervisor, self.instance.id, {*old.volumes(), *new.volumes()})
         self._check_sizes(old)
@@ -189,12 +191,10 @@ class Resize(_OfMigration, Operation):
             self._copy(role, old, new)
         fresh = [role for role in new.own if role not in self._kept_roles()]
         disks.create_empty(self.hypervisor, new, fresh)
+        self.note(copied=True)
 
     def _copy(self, role: str, old: Layout, new: Layout) -> None:
-        copied = self.action.progress.get("copied", [])
-        if role not in copied:
-            self.hypervisor.copy_volume(old.volume(role), new.volume(role))
-            self.note(copied=[*copied, role])
+        self.hypervisor.copy_volume(old.volume(role), new.volume(role))
         if size_gb := new.flavor["disk_gb" if role == "root" else "ephemeral_gb"]:
             self.hypervisor.resize_volume(new.volume(role), size_gb * GIB)
 
@@ -207,7 +207,7 @@ class Resize(_OfMigration, Operation):
 
     def delete_disks(self) -> None:
         """Remove the copies, unless they count by now."""
-        self.note(copied=[])
+        self.note(copied=False)
         kept = set(Layout.of(self.instance).volumes()) | set(self.old_layout().volumes())
         for volume in set(self._new_layout().volumes()) - kept:
             self.hypervisor.delete_volume(volume)
