@@ -27,6 +27,7 @@ from compute.images.sweep import sweep
 from compute.models import Change, Host, HostSample, HostState, Instance, announce
 from compute.operations import doorbell
 from compute.operations.observe import Look, observe, observe_all
+from compute.operations.resize import confirm_overdue
 from compute.operations.soft_delete import reclaim
 from portal.identity.models import RevokedToken
 from portal.requestid import new_request_id, working_on
@@ -221,6 +222,7 @@ class Watcher:
             self.watches.pop(pk).stopping.set()
         self._notice_hanging()
         doorbell.sweep()
+        confirm_overdue()
         if time.monotonic() >= self._next_reclaim:
             self._next_reclaim = time.monotonic() + RECLAIM_LOOK_SECONDS
             reclaim()
