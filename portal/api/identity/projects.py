@@ -89,8 +89,8 @@ TAG_FILTERS: dict[str, Callable[[set[str], set[str]], bool]] = {
 }
 
 
-class OneProject(IdentityView):
-    """One project, or one domain by way of it."""
+class ProjectView(IdentityView):
+    """What is below one project."""
 
     def project(self, project_id: str, rule: str) -> Project | Domain:
         """The project or domain that the caller may see or change."""
@@ -100,6 +100,10 @@ class OneProject(IdentityView):
         if row is None:
             raise NotFound("project", project_id)
         return row
+
+
+class OneProject(ProjectView):
+    """One project, or one domain by way of it."""
 
     def get(self, request: Request, project_id: str) -> Response:
         """Show."""
@@ -129,7 +133,7 @@ class OneProject(IdentityView):
         return Response({"project": shape})
 
 
-class ProjectTags(OneProject):
+class ProjectTags(ProjectView):
     """A project's tags."""
 
     def tagged(self, project_id: str, rule: str) -> Project:

@@ -44,12 +44,16 @@ class Users(IdentityView):
         return Response({"user": shapes.user(user)}, status=201)
 
 
-class OneUser(IdentityView):
-    """One user."""
+class UserView(IdentityView):
+    """What is below one user."""
 
     def user(self, user_id: str, rule: str) -> User:
         """The user that the caller may see or change."""
         return self.found(User.objects.all(), "user", user_id, rule, user_id=user_id)
+
+
+class OneUser(UserView):
+    """One user."""
 
     def get(self, request: Request, user_id: str) -> Response:
         """Show."""
@@ -83,7 +87,7 @@ class UserPassword(IdentityView):
         return HeadersOnly(204)
 
 
-class UserProjects(OneUser):
+class UserProjects(UserView):
     """The projects that a user can work in."""
 
     def get(self, request: Request, user_id: str) -> Response:
@@ -93,7 +97,7 @@ class UserProjects(OneUser):
         return self.listed("projects", rows, shapes.project)
 
 
-class UserGroups(OneUser):
+class UserGroups(UserView):
     """The groups that a user is in: none, since there are no groups."""
 
     def get(self, request: Request, user_id: str) -> Response:

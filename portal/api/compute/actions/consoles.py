@@ -60,7 +60,7 @@ class RemoteConsoles(ComputeView):
         wanted = object_of(self.body.get("remote_console"), "remote_console")
         protocol, kind = wanted.get("protocol"), wanted.get("type")
         since = CONSOLE_SINCE.get(str(protocol), CONSOLE_SINCE.get(str(kind), "2.6"))
-        if set(wanted) != {"protocol", "type"} or (protocol, kind) not in CONSOLES or not self.at(since):
+        if set(wanted) != {"protocol", "type"} or (str(protocol), str(kind)) not in CONSOLES or not self.at(since):
             raise ValidationError(f"Invalid input for field/attribute remote_console. Value: {protocol}, {kind}.")
         url = open_console(self, instance, str(protocol), str(kind))
         return Response({"remote_console": {"protocol": protocol, "type": kind, "url": url}})
