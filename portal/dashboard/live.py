@@ -33,9 +33,10 @@ log = logging.getLogger(__name__)
 SessionStore = import_module(settings.SESSION_ENGINE).SessionStore
 
 POLL_SECONDS = 0.25
-RECHECK_SECONDS = 2.0
-# At most this many changes a message; a page that gets "all" just fetches itself again.
+RECHECK_SECONDS = 3.0
+# With more changes than this waiting, the page is told that everything may have changed.
 MOST_CHANGES = 500
+EVERYTHING = ("*", "*")
 # Where writers run side by side (PostgreSQL), a row with a lower id may appear later. Rows this
 # young are read again, so that none is missed; no transaction of ours lasts nearly as long.
 LATE = timedelta(seconds=10)
@@ -97,25 +98,28 @@ class Tailer:
     def __init__(self) -> None:
         self.sockets: set[LiveConsumer] = set()
         self._task: asyncio.Task[None] | None = None
+        self._in_place = asyncio.Event()
 
-    def join(self, socket: LiveConsumer) -> None:
-        """A socket has opened."""
+    async def join(self, socket: LiveConsumer) -> None:
+        """From here on the socket is told of everything; returns once that is so."""
         self.sockets.add(socket)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
+            self._in_place = asyncio.Event()
+            self._task = asyncio.create_task(self._run(self._in_place))
+        await self._in_place.wait()
 
     def leave(self, socket: LiveConsumer) -> None:
         """A socket has closed."""
         self.sockets.discard(socket)
 
-    async def _run(self) -> None:
+    async def _run(self, in_place: asyncio.Event) -> None:
         feed: Feed | None = None
         checked = asyncio.get_running_loop().time()
         while self.sockets:
             try:
                 feed = feed or await _in_thread(Feed.now)
-                if changes := await _in_thread(feed.read):
-                    await self._push(changes)
+                in_place.set()
+                self._push(await _in_thread(feed.read))
                 if asyncio.get_running_loop().time() - checked >= RECHECK_SECONDS:
                     await self._recheck()
                     checked = asyncio.get_running_loop().time()
@@ -123,11 +127,9 @@ class Tailer:
                 log.exception("the change feed could not be read; trying on")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _push(self, changes: list[Seen]) -> None:
-        for socket in list(self.sockets):
-            told = dict.fromkeys((one.kind, one.object_id) for one in changes if may_see(socket.actor, one))
-            if told:
-                await socket.tell(list(told)[-MOST_CHANGES:])
+    def _push(self, changes: list[Seen]) -> None:
+        for socket in list(self.sockets if changes else ()):
+            socket.tell((one.kind, one.object_id) for one in changes if may_see(socket.actor, one))
 
     async def _recheck(self) -> None:
         """Cut off whoever was disabled, has logged out, or lost the role."""
@@ -138,8 +140,8 @@ class Tailer:
             actor = await current_actor(sockets[0].scope)
             for socket in sockets:
                 if actor is None or actor.project_id != socket.actor.project_id:
-                    await socket.close(code=NO_LONGER_ALLOWED)
                     self.leave(socket)
+                    socket.cut_off()
                 else:
                     socket.actor = actor
 
@@ -168,34 +170,60 @@ async def current_actor(scope: dict[str, Any]) -> Actor | None:
 
 
 class LiveConsumer(AsyncJsonWebsocketConsumer):  # type: ignore[misc]  # channels ships no types
-    """One page's socket. It only listens; what the page sends is ignored."""
+    """One page's socket. It only listens; what the page sends is ignored.
+
+    What it is told waits in ``_pending`` until the browser has taken what came before, so that a
+    browser which takes nothing holds up nobody else.
+    """
 
     actor: Actor
     session_key: str
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._pending: dict[tuple[str, str], None] = {}
+        self._open = False
+        self._sending: asyncio.Task[None] | None = None
+
     async def connect(self) -> None:
         """Accept a page of ours whose user is logged in; tell any other why not."""
         actor = await current_actor(self.scope)
-        await self.accept()
-        if not same_origin(self.scope["headers"]):
-            await self.close(code=WRONG_ORIGIN)
-        elif actor is None:
-            await self.close(code=NO_LONGER_ALLOWED)
-        else:
+        if same_origin(self.scope["headers"]) and actor is not None:
             self.actor, self.session_key = actor, self.scope["session"].session_key
-            tailer.join(self)
+            await tailer.join(self)  # before the page fetches itself, so that nothing falls in between
+            await self.accept()
+            self._open = True
+            self.tell(())
+        else:
+            await self.accept()
+            await self.close(code=WRONG_ORIGIN if actor else NO_LONGER_ALLOWED)
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
         """Nothing is asked over this socket."""
 
     async def disconnect(self, code: int) -> None:
         """Gone."""
+        self._open = False
         tailer.leave(self)
 
-    async def tell(self, changes: Iterable[tuple[str, str]]) -> None:
-        """Say what changed. A socket that has died meanwhile is forgotten."""
-        with suppress(RuntimeError, OSError):
-            await self.send_json({"changes": list(changes)})
+    def tell(self, changes: Iterable[tuple[str, str]]) -> None:
+        """Say what changed, as soon as the browser takes it; never waits for it."""
+        self._pending.update(dict.fromkeys(changes))
+        if len(self._pending) > MOST_CHANGES:
+            self._pending = {EVERYTHING: None}
+        if self._pending and self._open and (self._sending is None or self._sending.done()):
+            self._sending = asyncio.create_task(self._send())
+
+    async def _send(self) -> None:
+        with suppress(RuntimeError, OSError):  # it has closed meanwhile
+            while self._pending and self._open:
+                changes, self._pending = list(self._pending), {}
+                await self.send_json({"changes": changes})
+
+    def cut_off(self) -> None:
+        """End it: its user may not look any more."""
+        self._open = False
+        self._sending = asyncio.create_task(self.close(code=NO_LONGER_ALLOWED))
 
 
 def same_origin(headers: list[tuple[bytes, bytes]]) -> bool:

@@ -14,6 +14,8 @@ let wait = FIRST_WAIT;
 let running = false;
 let again = false;
 let stale = false;
+let failures = 0;
+let later;
 
 function show(state, words) {
   if (!indicator) return;
@@ -24,6 +26,7 @@ function show(state, words) {
 const regions = () => [...document.querySelectorAll("[data-live][id]")];
 
 function concerns(region, kind, id) {
+  if (kind === "*") return true;
   return region.dataset.live.split(" ").some((interest) => interest === kind || interest === `${kind}:${id}`);
 }
 
@@ -34,6 +37,7 @@ async function fetchPage() {
     const gone = regions().find((region) => region.dataset.gone);
     if (gone) location.assign(gone.dataset.gone);
   }
+  if (answer.status >= 500) throw new Error(answer.statusText);
   if (!answer.ok) return null;
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
@@ -48,15 +52,17 @@ export async function refresh() {
     return;
   }
   running = true;
+  clearTimeout(later);
   try {
     const fresh = await fetchPage();
     for (const region of fresh ? regions() : []) {
       const wanted = fresh.getElementById(region.id);
       if (wanted) morph(region, wanted);
     }
-    document.dispatchEvent(new CustomEvent("refreshed"));
+    failures = 0;
   } catch {
-    // The server does not answer; the socket's reconnection refreshes the page.
+    failures += 1;                               // the server does not answer: the page is not true until it does
+    later = setTimeout(refresh, Math.min(FIRST_WAIT * 2 ** (failures - 1), LONGEST_WAIT));
   } finally {
     running = false;
     if (again) {

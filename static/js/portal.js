@@ -85,9 +85,14 @@ document.addEventListener("click", async (event) => {
 });
 
 // Forms that stay where they are -----------------------------------------------------------------
-async function send(form, button) {
+// What is sent: read before the button is disabled, because a disabled one sends nothing.
+function filledIn(form, button) {
   const body = new FormData(form, button);
   if (button?.dataset.reason) body.set("reason", document.querySelector("#ask-reason input").value);
+  return body;
+}
+
+async function send(form, button, body) {
   const answer = await fetch(button?.hasAttribute("formaction") ? button.formAction : form.action, {
     method: "POST",
     body,
@@ -105,9 +110,10 @@ document.addEventListener("submit", async (event) => {
   if (!form.matches("[data-quiet]")) return;
   event.preventDefault();
   const button = event.submitter;
+  const body = filledIn(form, button);
   if (button) button.disabled = true;
   try {
-    await send(form, button);
+    await send(form, button, body);
     form.reset();
     refresh();
   } catch {

@@ -29,7 +29,8 @@ HOST = b"127.0.0.1"
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rechecks come soon."""
+    """Rechecks come soon, from a tailer of the test's own event loop."""
+    monkeypatch.setattr(live, "tailer", live.Tailer())
     monkeypatch.setattr(live, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(live, "RECHECK_SECONDS", 0.1)
 
@@ -81,7 +82,6 @@ def run(story: Callable[[], Awaitable[None]]) -> None:
             live.tailer.sockets.clear()
             if live.tailer._task:
                 await asyncio.wait([live.tailer._task], timeout=2)
-                live.tailer._task = None
 
     async_to_sync(whole)()
 
@@ -208,6 +208,41 @@ def test_a_broken_feed_is_read_on(
     run(story)
 
 
+def test_a_browser_that_takes_nothing_holds_up_nobody(
+    transactional_db: None, alice: Persona, browse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        one, other = await opened(Page(client)), await opened(Page(client))
+        stuck = next(iter(live.tailer.sockets))
+
+        async def never(*args: object) -> None:
+            await asyncio.sleep(60)
+
+        monkeypatch.setattr(stuck, "send_json", never)
+        for number in range(3):
+            await change("server", number, alice.project.id)
+            await asyncio.sleep(0.05)
+        free = other if await one.receive_nothing(timeout=0.3) else one
+        heard: list[list[str]] = []
+        while len(heard) < 3:
+            heard += await free.told()
+        assert heard == [["server", "0"], ["server", "1"], ["server", "2"]]
+        stuck._sending.cancel()
+        await one.disconnect()
+        await other.disconnect()
+
+    client = browse(alice)
+    run(story)
+
+
+def test_too_much_at_once_is_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "MOST_CHANGES", 2)
+    socket = live.LiveConsumer()
+    for object_id in "abc":
+        socket.tell([("server", object_id)])
+    assert list(socket._pending) == [("*", "*")]
+
+
 def test_each_row_of_the_feed_is_returned_once(db: None) -> None:
     announce("server", "before")
     feed = Feed.now()
@@ -295,7 +330,7 @@ def test_the_state_at_first_plus_what_is_pushed_is_the_state_refetched(
             if truth == held:
                 continue
             kinds: set[str] = set()
-            while "server" not in kinds:       # without a word about it within seconds, told() fails
+            while "server" not in kinds:  # without a word about it within seconds, told() fails
                 kinds |= {kind for kind, _ in await page.told()}
             await asyncio.sleep(0.1)
             while not await page.receive_nothing(timeout=0.05):
