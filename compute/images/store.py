@@ -124,6 +124,13 @@ def is_being_written(image_id: UUID) -> bool:
     return any(path.parent.glob(f"{path.name}.*.part"))
 
 
+def discard_parts(image_id: UUID) -> None:
+    """Remove what writers of the image left that died. For who knows that nobody else writes it now."""
+    path = path_of(image_id)
+    for part in path.parent.glob(f"{path.name}.*.part"):
+        part.unlink(missing_ok=True)
+
+
 def open_bytes(image: Image) -> Iterator[bytes]:
     """The bytes as they were uploaded, in chunks. Raises ComputeError at once when they are not there."""
     with _faults("read the image", MISSING.format(id=image.id)):

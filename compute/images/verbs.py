@@ -96,7 +96,7 @@ def upload(*, actor: Actor, image: Image, stream: store.Readable) -> Image:
     _turn(image, ImageStatus.QUEUED, ImageStatus.SAVING, "upload data to")
     try:
         with store.receive(image.id, stream, image.disk_format) as received:
-            _activate(image, received)
+            activate(image, received)
     except BaseException as error:
         queue_again(image, str(error) if isinstance(error, ComputeError) else "The upload was broken off.")
         raise
@@ -104,7 +104,8 @@ def upload(*, actor: Actor, image: Image, stream: store.Readable) -> Image:
     return image
 
 
-def _activate(image: Image, received: store.Received) -> None:
+def activate(image: Image, received: store.Received) -> None:
+    """Bytes that were received become the image's. Raises NotFound: it was deleted meanwhile."""
     stored = received.stored
     with transaction.atomic():
         done = Image.objects.filter(pk=image.pk, status=ImageStatus.SAVING).update(

@@ -31,7 +31,7 @@ class Boot(Operation):
     launched = False
     during = TaskState.SCHEDULING
     leads_to = VmState.ACTIVE
-    on_failure = VmState.ERROR
+    on_failure: ClassVar[VmState | None] = VmState.ERROR
     in_menu = False
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
@@ -39,14 +39,17 @@ class Boot(Operation):
         """Choose a host and take the claim, in one transaction; keep the explanation."""
         if self.instance.host_id is not None:
             return
-        wanted = Request.of(self.instance, tried=self.action.progress.get("tried", []))
         with transaction.atomic():
-            placement = place(wanted)
+            placement = place(self.wanted())
             self.note(placement=placement.explanation.as_json())
             if placement.host is not None:
                 self.set_instance(host=placement.host)
         if placement.host is None:
             raise NoValidHost(self._why_nowhere(placement.explanation.sentence()))
+
+    def wanted(self) -> Request:
+        """What is asked of a host: not one of those that were tried."""
+        return Request.of(self.instance, tried=self.action.progress.get("tried", []))
 
     def _why_nowhere(self, sentence: str) -> str:
         """The scheduler's sentence, or what the hosts said that were tried: that is what went wrong then."""
@@ -105,7 +108,7 @@ class Boot(Operation):
         if self.instance.host is not None:
             self.hypervisor.remove(self.instance.id)
 
-    steps = (
+    steps: ClassVar[tuple[Step, ...]] = (
         Step("schedule", schedule, unschedule, TaskState.SCHEDULING),
         Step("allocate_networks", allocate_networks, release_networks, TaskState.NETWORKING),
         Step("fetch_image", fetch_image, None, TaskState.BLOCK_DEVICE_MAPPING),
