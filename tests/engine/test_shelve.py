@@ -277,7 +277,7 @@ def test_deleting_an_instance_that_is_being_shelved_leaves_nothing(cloud, shared
 def test_a_lock_and_an_open_task_stop_it(cloud, shared_host, alice):
     instance = boot(alice, cloud)
     ask(alice, instance, "shelve")
-    with pytest.raises(errors.Conflict, match="Cannot 'shelve' instance .* task_state shelving"):
+    with pytest.raises(errors.Conflict, match=r"Cannot 'shelve' instance .* task_state shelving"):
         ask(alice, instance, "shelve")
     assert shelved_images() == ["queued"]
     instance = finish(instance)

@@ -119,7 +119,7 @@ def test_a_lock_does_not_stop_it_but_an_open_task_does(cloud, shared_host, alice
     instance = boot(alice, cloud)
     Instance.objects.filter(pk=instance.pk).update(locked=True)
     snapshot(alice, instance)
-    with pytest.raises(errors.Conflict, match="Cannot 'createImage' instance .* task_state image_snapshot_pending"):
+    with pytest.raises(errors.Conflict, match=r"Cannot 'createImage' instance .* task_state image_snapshot_pending"):
         snapshot(alice, instance)
     assert Image.objects.filter(name="web-snapshot").count() == 1
     assert finish(instance).task_state is None
