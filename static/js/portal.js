@@ -27,11 +27,13 @@ function place(menu) {
   const opener = document.querySelector(`[popovertarget="${menu.id}"]`);
   if (!opener) return;
   const at = opener.getBoundingClientRect();
-  const { offsetWidth: width, offsetHeight: height } = menu;
+  const { offsetWidth: width, scrollHeight: height } = menu;
   const left = at.left + width > innerWidth - 8 ? at.right - width : at.left;
-  const below = at.bottom + 4 + height <= innerHeight - 8 || at.top < height;
+  const [below, above] = [innerHeight - at.bottom - 12, at.top - 12];
+  const downwards = height <= below || below >= above;
+  menu.style.maxHeight = `${downwards ? below : above}px`;
   menu.style.left = `${Math.max(8, left)}px`;
-  menu.style.top = below ? `${at.bottom + 4}px` : `${at.top - height - 4}px`;
+  menu.style.top = downwards ? `${at.bottom + 4}px` : `${at.top - Math.min(height, above) - 4}px`;
 }
 
 function step(menu, by) {
@@ -50,7 +52,7 @@ document.addEventListener("keydown", (event) => {
   step(menu, event.key === "ArrowDown" ? 1 : -1);
 });
 const closeMenus = () => document.querySelectorAll("[data-menu]:popover-open").forEach((menu) => menu.hidePopover());
-addEventListener("scroll", closeMenus, { passive: true, capture: true });
+addEventListener("scroll", (event) => event.target.matches?.("[data-menu]") || closeMenus(), { passive: true, capture: true });
 addEventListener("resize", closeMenus);
 
 // Questions --------------------------------------------------------------------------------------
@@ -62,7 +64,10 @@ function ask(button) {
   const reason = document.getElementById("ask-reason");
   reason.hidden = !button.dataset.reason;
   reason.querySelector("span").textContent = button.dataset.reason ?? "";
-  reason.querySelector("input").value = "";
+  const input = reason.querySelector("input");
+  input.value = "";
+  input.type = "secret" in button.dataset ? "password" : "text";
+  input.autocomplete = "secret" in button.dataset ? "new-password" : "off";
   yes.textContent = button.dataset.yes ?? "Go on";
   yes.className = `button ${"bad" in button.dataset ? "bad" : "main"}`;
   return new Promise((resolve) => {
@@ -88,7 +93,9 @@ document.addEventListener("click", async (event) => {
 // What is sent: read before the button is disabled, because a disabled one sends nothing.
 function filledIn(form, button) {
   const body = new FormData(form, button);
-  if (button?.dataset.reason) body.set("reason", document.querySelector("#ask-reason input").value);
+  const input = document.querySelector("#ask-reason input");
+  if (button?.dataset.reason) body.set("reason", input.value);
+  if (input) input.value = "";
   return body;
 }
 
