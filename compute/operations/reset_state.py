@@ -9,7 +9,7 @@ from compute import quota
 from compute.errors import NotFound
 from compute.models import Instance, VmState, announce
 from compute.operations import held
-from compute.operations.engine import cancel_open
+from compute.operations.engine import cancel, open_actions
 from compute.operations.record import record
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -28,10 +28,11 @@ def reset_state(actor: Actor, instance: Instance, *, state: VmState) -> None:
     enforce(actor, RULE, instance.project_id)
     assert state in STATES.values(), state
     with transaction.atomic():
+        under_way = open_actions(instance)  # before the instance, as in ``engine.request``
         fresh = Instance.objects.select_for_update().alive().filter(pk=instance.pk).first()
         if fresh is None:
             raise NotFound(f"Instance {instance.pk} could not be found.")
-        cancel_open(fresh, "An administrator reset the state.")
+        cancel(under_way, "An administrator reset the state.")
         held.close_open(fresh)
         if fresh.vm_state == VmState.SOFT_DELETED:
             quota.take_again(fresh)

@@ -1,30 +1,60 @@
-"""How operations look: icons, and which ask first. What can be done now comes from the engine."""
+"""The menu of an instance: how its operations look, and what else is done to it at once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from compute.models import Instance
-from compute.operations import OPERATIONS
+from compute.errors import Invalid
+from compute.models import Instance, VmState
+from compute.operations import OPERATIONS, locks, reset_state
 from compute.operations.engine import Operation, offered
+from compute.operations.password import ChangePassword, change_password
 from portal.identity.actor import Actor
 from portal.identity.policy import allows
 
-ICONS = {"start": "play", "stop": "stop", "reboot": "restart", "reboot_hard": "zap", "delete": "trash"}
+ICONS = {
+    "start": "play",
+    "stop": "stop",
+    "reboot": "restart",
+    "reboot_hard": "zap",
+    "pause": "pause",
+    "unpause": "play",
+    "suspend": "moon",
+    "resume": "play",
+    "restore": "undo",
+    "trigger_crash_dump": "warning",
+    "delete": "trash",
+    "force_delete": "trash",
+}
 # What starts or frees a guest disturbs nobody; everything else asks first.
-_ASKS_NOTHING = frozenset({"start", "unpause", "resume", "unlock", "lock", "unshelve", "unrescue"})
-_DANGEROUS = frozenset({"delete", "force_delete", "reboot_hard"})
+_ASKS_NOTHING = frozenset({"start", "unpause", "resume", "restore", "unshelve", "unrescue"})
+_DANGEROUS = frozenset({"delete", "force_delete", "reboot_hard", "trigger_crash_dump"})
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A button. ``sentence`` is what a dialog asks before it is done; empty: it is done at once."""
+    """A button. ``sentence`` is what a dialog asks before it is done; empty: it is done at once.
+
+    ``wants`` labels the one text that the dialog asks for; ``secret``: it is not shown while typed.
+    """
 
     name: str
     label: str
     icon: str
-    dangerous: bool
-    sentence: str
+    dangerous: bool = False
+    sentence: str = ""
+    wants: str = ""
+    secret: bool = False
+
+
+@dataclass(frozen=True)
+class Doing:
+    """Something besides the operations. ``do`` gets the text that the dialog asked for; raises ComputeError."""
+
+    entry: Entry
+    offered: Callable[[Instance, Actor], bool]
+    do: Callable[[Actor, Instance, str], None]
 
 
 def entry(operation: type[Operation]) -> Entry:
@@ -39,10 +69,81 @@ def entry(operation: type[Operation]) -> Entry:
     )
 
 
+def _may_lock(instance: Instance, actor: Actor) -> bool:
+    return not instance.locked and allows(actor, locks.LOCK, instance.project_id)
+
+
+def _may_unlock(instance: Instance, actor: Actor) -> bool:
+    return instance.locked and locks.may_unlock(actor, instance)
+
+
+def _may_set_password(instance: Instance, actor: Actor) -> bool:
+    may = allows(actor, ChangePassword.policy, instance.project_id)
+    return may and not ChangePassword.refusal(instance, actor)
+
+
+def _may_reset(instance: Instance, actor: Actor) -> bool:
+    return allows(actor, reset_state.RULE, instance.project_id)
+
+
+def _set_password(actor: Actor, instance: Instance, text: str) -> None:
+    if not text:
+        raise Invalid("Type the new password.")
+    change_password(actor, instance, password=text)
+
+
+def _set_state(state: VmState) -> Callable[[Actor, Instance, str], None]:
+    return lambda actor, instance, text: reset_state.reset_state(actor, instance, state=state)
+
+
+_RESET = "Ends what is under way and sets the state, whatever the host says. The watcher may correct it."
+_DOINGS = (
+    Doing(
+        Entry("lock", "Lock", "lock", sentence="Only administrators change it then.", wants="Why (for others to read)"),
+        _may_lock,
+        lambda actor, instance, text: locks.lock(actor, instance, reason=text),
+    ),
+    Doing(
+        Entry("unlock", "Unlock", "unlock"), _may_unlock, lambda actor, instance, text: locks.unlock(actor, instance)
+    ),
+    Doing(
+        Entry(
+            ChangePassword.name,
+            ChangePassword.label,
+            "key",
+            sentence="The agent in the guest sets it for the administrator.",
+            wants="New password",
+            secret=True,
+        ),
+        _may_set_password,
+        _set_password,
+    ),
+    Doing(
+        Entry("reset_active", "Reset to active", "check", dangerous=True, sentence=_RESET),
+        lambda instance, actor: _may_reset(instance, actor) and instance.status != "ACTIVE",
+        _set_state(VmState.ACTIVE),
+    ),
+    Doing(
+        Entry("reset_error", "Reset to error", "close", dangerous=True, sentence=_RESET),
+        lambda instance, actor: _may_reset(instance, actor) and instance.status != "ERROR",
+        _set_state(VmState.ERROR),
+    ),
+)
+DOINGS = {one.entry.name: one for one in _DOINGS}
+
+
 def entries(instance: Instance, actor: Actor) -> list[Entry]:
     """The menu of an instance, dangerous ones last."""
-    found = [entry(operation) for operation in offered(instance, actor)]
+    found = [_as_it_would_be(operation, instance) for operation in offered(instance, actor)]
+    found += [one.entry for one in DOINGS.values() if one.offered(instance, actor)]
     return sorted(found, key=lambda one: one.dangerous)
+
+
+def _as_it_would_be(operation: type[Operation], instance: Instance) -> Entry:
+    """The button of an operation, which says what would be done to this instance."""
+    stands_in = operation.instead(instance)
+    one = entry(operation)
+    return one if stands_in is operation else Entry(one.name, one.label, one.icon, True, entry(stands_in).sentence)
 
 
 def bulk_entries(actor: Actor) -> list[Entry]:

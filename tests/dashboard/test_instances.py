@@ -6,6 +6,7 @@ import pytest
 from django.test import Client
 
 from compute.models import Action, Instance, TaskState, VmState
+from portal.dashboard import menus
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
 
@@ -109,9 +110,12 @@ def test_the_menu_is_what_the_engine_offers(alice: Persona, bob: Persona, browse
         page = browse(persona).get("/instances/").content.decode()
         return re.findall(rf"/instances/{instance.pk}/act/(\w+)", page)
 
-    assert offered(alice) == ["delete"]
+    assert offered(alice) == ["lock", "delete"]
     drain()
-    assert offered(alice) == ["stop", "reboot", "reboot_hard", "delete"]
+    running = offered(alice)
+    assert running[:2] == ["stop", "reboot"] and running[-1] == "delete" and "start" not in running
+    instance.refresh_from_db()
+    assert running == [one.name for one in menus.entries(instance, alice.actor)]
     assert offered(bob) == []
 
 
@@ -122,7 +126,7 @@ def test_stop_is_asked_for_and_shown_at_once(alice: Persona, browse, launch, dra
     answer = client.post(f"/instances/{instance.pk}/act/stop", headers=FRAGMENT)
     assert answer.json() == {"messages": [{"level": "success", "text": "Shut off: web"}]}
     row = client.get("/instances/").context["rows"][0]
-    assert (row.instance.task_state, [entry.name for entry in row.menu]) == ("powering-off", ["delete"])
+    assert (row.instance.task_state, [entry.name for entry in row.menu]) == ("powering-off", ["lock", "delete"])
     drain()
     assert client.get("/instances/").context["rows"][0].instance.status == "SHUTOFF"
 

@@ -17,7 +17,7 @@ from compute.operations.password import change_password
 from compute.operations.soft_delete import reclaim
 from portal.identity.actor import SYSTEM
 from tests.conftest import Cloud, Persona
-from tests.engine.matrix import (  # noqa: F401  (a fixture)
+from tests.engine.matrix import (
     assert_gone,
     assert_sound,
     boot,
@@ -29,6 +29,7 @@ from tests.engine.matrix import (  # noqa: F401  (a fixture)
     strike,
 )
 
+__all__ = ["shared_host"]
 pytestmark = pytest.mark.django_db(transaction=True)
 HELD = {"instances": 1, "cores": 1, "memory_mb": 128}
 FREE = dict.fromkeys(HELD, 0)
@@ -196,9 +197,7 @@ def test_a_password_is_set_and_forgotten(cloud: Cloud, shared_host: Host, alice:
     assert hypervisor_of(shared_host).passwords(instance.id)["debian"] == "hunter3"
 
 
-def test_a_password_is_forgotten_when_its_action_is_cancelled(
-    cloud: Cloud, shared_host: Host, alice: Persona
-) -> None:
+def test_a_password_is_forgotten_when_its_action_is_cancelled(cloud: Cloud, shared_host: Host, alice: Persona) -> None:
     instance = boot(alice, cloud)
     Image.objects.update(properties={"hw_qemu_guest_agent": "yes"})
     change_password(alice.actor, instance, password="hunter2")

@@ -34,6 +34,8 @@ _ESCAPES = re.compile(
 )
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
+# What is in the action log and is no operation, by Nova's name.
+DONE_AT_ONCE = {"lock": "Lock", "unlock": "Unlock", "resetState": "Reset state"}
 TABS = (
     ("instance", "Overview", "os_compute_api:servers:show"),
     ("instance_log", "Log", "os_compute_api:os-console-output"),
@@ -147,7 +149,7 @@ def actions(request: PortalRequest, instance_id: UUID) -> HttpResponse:
 def label_of(row: Action) -> str:
     """What the operation is called on its button."""
     operation = OPERATIONS.get(row.operation)
-    return operation.label if operation else row.operation
+    return operation.label if operation else DONE_AT_ONCE.get(row.operation, row.operation)
 
 
 def _sees_traces(actor: Actor, instance: Instance) -> bool:

@@ -36,7 +36,22 @@ SORTS = {
     "host": ("host__name", "id"),
     "project": ("project__name", "id"),
 }
-STATUSES = ("ACTIVE", "BUILD", "SHUTOFF", "REBOOT", "HARD_REBOOT", "PAUSED", "SUSPENDED", "ERROR")
+STATUSES = (
+    "ACTIVE",
+    "BUILD",
+    "SHUTOFF",
+    "REBOOT",
+    "HARD_REBOOT",
+    "PAUSED",
+    "SUSPENDED",
+    "RESIZE",
+    "VERIFY_RESIZE",
+    "RESCUE",
+    "SHELVED",
+    "SHELVED_OFFLOADED",
+    "SOFT_DELETED",
+    "ERROR",
+)
 
 
 @dataclass(frozen=True)
@@ -143,12 +158,17 @@ def _operation(name: str) -> type[Operation]:
 
 @action
 def act(request: PortalRequest, instance_id: UUID, operation: str) -> HttpResponse:
-    """Start an operation on one instance."""
-    wanted = _operation(operation)
+    """Start an operation on one instance, or do what is done at once: lock it, say."""
+    doing = menus.DOINGS.get(operation)
+    wanted = None if doing else _operation(operation)
     instance = instance_of(request.actor, instance_id)
     try:
-        request_operation(wanted, instance, request.actor)
-        messages.success(request, f"{wanted.label}: {instance.name}")
+        if doing:
+            doing.do(request.actor, instance, request.POST.get("reason", ""))
+        elif wanted:
+            request_operation(wanted, instance, request.actor)
+        label = doing.entry.label if doing else OPERATIONS[operation].label
+        messages.success(request, f"{label}: {instance.name}")
     except ComputeError as error:
         answers.refused(request, error)
     return answers.done(request, _back(request, instance), stay=True)
