@@ -23,12 +23,20 @@ ICONS = {
     "suspend": "moon",
     "resume": "play",
     "restore": "undo",
+    "rebuild": "disc",
+    "rescue": "shield",
+    "unrescue": "undo",
+    "resize": "sliders",
+    "confirmResize": "check",
+    "revertResize": "undo",
     "trigger_crash_dump": "warning",
     "delete": "trash",
     "force_delete": "trash",
 }
 # What starts or frees a guest disturbs nobody; everything else asks first.
 _ASKS_NOTHING = frozenset({"start", "unpause", "resume", "restore", "unshelve", "unrescue"})
+# What needs a choice has a page for it.
+_PAGES = {"rebuild": "instance_rebuild", "rescue": "instance_rescue", "resize": "instance_resize"}
 _DANGEROUS = frozenset({"delete", "force_delete", "reboot_hard", "trigger_crash_dump"})
 
 
@@ -37,6 +45,7 @@ class Entry:
     """A button. ``sentence`` is what a dialog asks before it is done; empty: it is done at once.
 
     ``wants`` labels the one text that the dialog asks for; ``secret``: it is not shown while typed.
+    ``page`` is the view where its parameters are chosen; then it is a link.
     """
 
     name: str
@@ -46,6 +55,7 @@ class Entry:
     sentence: str = ""
     wants: str = ""
     secret: bool = False
+    page: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +76,7 @@ def entry(operation: type[Operation]) -> Entry:
         icon=ICONS.get(operation.name, "dot"),
         dangerous=operation.name in _DANGEROUS,
         sentence="" if operation.name in _ASKS_NOTHING else first_line,
+        page=_PAGES.get(operation.name, ""),
     )
 
 

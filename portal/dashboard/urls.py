@@ -20,6 +20,7 @@ from portal.dashboard.views import (
     networks,
     overview,
     password,
+    remake,
 )
 
 _ONE = "instances/<uuid:instance_id>/"
@@ -35,6 +36,9 @@ urlpatterns: list[Any] = [
     path("instances/launch", launch.launch, name="launch"),
     path(_ONE, instance.overview, name="instance"),
     path(_ONE + "act/<str:operation>", instances.act, name="instance_act"),
+    path(_ONE + "resize", remake.resize, name="instance_resize"),
+    path(_ONE + "rebuild", remake.rebuild, name="instance_rebuild"),
+    path(_ONE + "rescue", remake.rescue, name="instance_rescue"),
     path(_ONE + "edit", instance.edit, name="instance_edit"),
     path(_ONE + "log", instance.log_tab, name="instance_log"),
     path(_ONE + "log/text", instance.log_text, name="instance_log_text"),

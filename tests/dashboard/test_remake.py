@@ -1,0 +1,106 @@
+"""The pages where a flavor or an image is chosen for an instance that is there."""
+
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+
+from compute.models import Action, Flavor, Instance, QuotaLimit
+from tests.conftest import Cloud, Persona
+
+pytestmark = pytest.mark.django_db
+PAGES = ("resize", "rebuild", "rescue")
+
+
+@pytest.fixture
+def web(launch, alice: Persona, drain) -> Instance:
+    launch(alice, "web")
+    drain()
+    return Instance.objects.get()
+
+
+@pytest.fixture
+def larger(cloud: Cloud) -> Flavor:
+    return Flavor.objects.create(id="84", name="larger", vcpus=1, memory_mb=256, disk_gb=2)
+
+
+def menu_of(client: Client, instance: Instance) -> dict[str, str]:
+    return {entry.name: entry.page for entry in client.get(f"/instances/{instance.pk}/").context["menu"]}
+
+
+def test_the_menu_leads_to_the_pages(web: Instance, alice: Persona, browse) -> None:
+    client = browse(alice)
+    menu = menu_of(client, web)
+    for name in PAGES:
+        assert menu[name] == f"instance_{name}"
+    page = client.get(f"/instances/{web.pk}/").content.decode()
+    for name in PAGES:
+        assert f'href="/instances/{web.pk}/{name}"' in page
+        assert client.get(f"/instances/{web.pk}/{name}").status_code == 200
+
+
+def test_a_resize_is_chosen_and_confirmed(web: Instance, larger: Flavor, alice: Persona, browse, drain) -> None:
+    client = browse(alice)
+    offered = {flavor.id: why for flavor, why in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
+    assert "42" not in offered and offered["84"] == ""
+    answer = client.post(f"/instances/{web.pk}/resize", {"flavor": "84"})
+    assert (answer.status_code, answer["Location"]) == (302, f"/instances/{web.pk}/")
+    drain()
+    assert list(menu_of(client, web))[:2] == ["confirmResize", "revertResize"]
+    client.post(f"/instances/{web.pk}/act/confirmResize")
+    drain()
+    web.refresh_from_db()
+    assert (web.vm_state, web.flavor["id"]) == ("active", "84")
+    offered = {flavor.id: why for flavor, why in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
+    assert offered["42"] == "its disk is smaller"
+
+
+def test_flavors_over_the_quota_are_shown_as_such(
+    web: Instance, larger: Flavor, cloud: Cloud, alice: Persona, browse
+) -> None:
+    QuotaLimit.objects.create(project=cloud.demo, resource="memory_mb", limit=255)
+    client = browse(alice)
+    offered = {flavor.id: why for flavor, why in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
+    assert offered["84"] == "over the quota of memory"
+    answer = client.post(f"/instances/{web.pk}/resize", {"flavor": "84"})
+    assert answer.status_code == 400 and b"Quota exceeded for ram" in answer.content
+
+
+@pytest.mark.parametrize(("name", "state"), [("rebuild", "active"), ("rescue", "rescued")])
+def test_an_image_is_chosen(web: Instance, cloud: Cloud, alice: Persona, browse, drain, name: str, state: str) -> None:
+    client = browse(alice)
+    page = client.get(f"/instances/{web.pk}/{name}")
+    assert f'value="{cloud.image.id}" checked' in page.content.decode()
+    assert client.post(f"/instances/{web.pk}/{name}", {"image": str(cloud.image.id)}).status_code == 302
+    drain()
+    web.refresh_from_db()
+    assert (web.vm_state, Action.objects.first().operation) == (state, name)
+
+
+def test_bad_choices_come_back_with_the_reason(web: Instance, alice: Persona, browse) -> None:
+    client = browse(alice)
+    for name, field in (("resize", "flavor"), ("rebuild", "image"), ("rescue", "image")):
+        for value in ("", "nonsense", "00000000-0000-0000-0000-000000000000"):
+            assert client.post(f"/instances/{web.pk}/{name}", {field: value}).status_code == 400, (name, value)
+    assert not Action.objects.exclude(operation="create").exists()
+
+
+def test_the_wrong_state_is_said(web: Instance, larger: Flavor, alice: Persona, browse) -> None:
+    Instance.objects.update(vm_state="paused")
+    client = browse(alice)
+    for name in PAGES:
+        page = client.get(f"/instances/{web.pk}/{name}")
+        assert page.status_code == 200 and b"vm_state paused" in page.content
+    assert client.post(f"/instances/{web.pk}/resize", {"flavor": "84"}).status_code == 400
+
+
+def test_whose_it_is_not(
+    web: Instance, cloud: Cloud, larger: Flavor, bob: Persona, charlie: Persona, browse, client: Client
+) -> None:
+    choice = {"flavor": "84", "image": str(cloud.image.id)}
+    for name in PAGES:
+        path = f"/instances/{web.pk}/{name}"
+        assert browse(bob).get(path).status_code == browse(bob).post(path, choice).status_code == 403
+        assert browse(charlie).get(path).status_code == browse(charlie).post(path, choice).status_code == 404
+        assert client.get(path).status_code == 302
+    assert not Action.objects.exclude(operation="create").exists()
