@@ -21,6 +21,7 @@ from compute.hypervisor.interface import (
     Unsupported,
 )
 from compute.hypervisor.libvirt import LibvirtHypervisor
+from compute.hypervisor.libvirt.copies import check_success
 from compute.hypervisor.libvirt.errors import plain_errors, translate
 from compute.hypervisor.libvirt.session import without_prompts
 
@@ -60,6 +61,20 @@ def test_each_code_is_one_of_the_six(given: libvirt.libvirtError, expected: type
     told = translate(given)
     assert type(told) is expected
     assert str(told) == given.get_error_message()
+
+
+@pytest.mark.parametrize(
+    ("completed", "expected"),
+    [
+        ({"success": False, "errmsg": "No space left on device"}, NoSpace),
+        ({"success": False, "errmsg": "Input/output error"}, Failed),
+        ({}, Failed),
+    ],
+)
+def test_a_copy_that_qemu_could_not_finish_is_no_copy(completed: dict[str, object], expected: type) -> None:
+    with pytest.raises(expected):
+        check_success(completed)
+    check_success({"success": True})
 
 
 def test_other_errors_pass_through() -> None:

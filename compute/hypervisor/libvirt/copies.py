@@ -81,7 +81,7 @@ class Copies(Storage):
             while (stats := domain.jobStats()).get("type", libvirt.VIR_DOMAIN_JOB_NONE) != libvirt.VIR_DOMAIN_JOB_NONE:
                 tell(_percent(stats.get("disk_processed", 0), stats.get("disk_total", 0)))
                 time.sleep(POLL_SECONDS)
-            _check_success(domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED))
+            check_success(domain.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED))
         except libvirt.libvirtError as error:
             if has_code(error, libvirt.VIR_ERR_OPERATION_INVALID) and not domain.isActive():
                 raise _Off from error
@@ -199,7 +199,8 @@ def _abort(domain: Any) -> None:
             raise
 
 
-def _check_success(completed: dict[str, Any]) -> None:
-    if not completed.get("success", True):
+def check_success(completed: dict[str, Any]) -> None:
+    """Raise what ended the job, by libvirt's statistics of the last one."""
+    if not completed.get("success"):
         text = completed.get("errmsg") or "QEMU could not copy the disk."
         raise error_class_of_text(text)(text)
