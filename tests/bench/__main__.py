@@ -34,6 +34,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped; everything that the benchmark made is removed.", file=sys.stderr)
         return 130
+    except AssertionError as error:
+        print(f"The benchmark cannot go on, and has removed what it made: {error}", file=sys.stderr)
+        return 1
     path = ROOT / "var" / "bench.json"
     figures.write(path, found, samples)
     print(f"Written to {path}.")
