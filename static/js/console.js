@@ -1,10 +1,10 @@
 // What both consoles share: where to connect, what to say, full screen, reconnecting.
 
-// The token's page tells a refusal's reason; a browser is not told why a handshake failed.
-async function reason(screen) {
-  if (!screen.dataset.url) return "";
+// A browser is not told why a handshake failed; the token's page tells it.
+async function reason(page) {
   try {
-    const answer = await fetch(location.href, { headers: { "X-Fragment": "1" } });
+    const { pathname, search } = new URL(page);
+    const answer = await fetch(pathname + search, { headers: { "X-Fragment": "1" } });
     return (await answer.json()).refusal ?? "";
   } catch {
     return "The server does not answer.";
@@ -12,7 +12,7 @@ async function reason(screen) {
 }
 
 async function freshUrl(screen) {
-  if (screen.dataset.url) return { url: screen.dataset.url };
+  if (screen.dataset.url) return { url: screen.dataset.url, page: location.href };
   const token = document.querySelector("#do input[name=csrfmiddlewaretoken]").value;
   try {
     const answer = await fetch(screen.dataset.urlFrom, { method: "POST", headers: { "X-Fragment": "1", "X-CSRFToken": token } });
@@ -35,12 +35,12 @@ export function keep(screen, open) {
     state.textContent = sentence ? "" : "Connected";
   }
 
-  async function ended(socket, event, opened) {
+  async function ended(socket, event, opened, page) {
     if (current?.socket !== socket) return;
     current.end();
     current = null;
-    const why = event.reason || (opened ? "" : await reason(screen));
-    say(why || (opened ? "The connection was closed." : "The console could not be opened. The console proxy may be down, or a firewall in between."));
+    const why = event.reason || (opened ? "" : await reason(page));
+    say(why || (opened ? "The connection was closed." : "The console could not be opened: its host refused, or the console proxy cannot be reached."));
   }
 
   async function connect() {
@@ -48,9 +48,9 @@ export function keep(screen, open) {
     current?.socket.close();
     current = null;
     say("Connecting…");
-    const { url, message } = await freshUrl(screen);
+    const { url, page, message } = await freshUrl(screen);
     if (!url) return say(message ?? "The console could not be opened.");
-    const socket = new WebSocket(url, screen.dataset.protocol ? [screen.dataset.protocol] : []);
+    const socket = new WebSocket(url);
     let opened = false;
     socket.binaryType = "arraybuffer";
     socket.addEventListener("open", () => {
@@ -58,7 +58,7 @@ export function keep(screen, open) {
       say("");
     });
     current = { socket, end: open(socket) };
-    socket.addEventListener("close", (event) => ended(socket, event, opened));
+    socket.addEventListener("close", (event) => ended(socket, event, opened, page));
   }
 
   document.querySelector("[data-reconnect]").addEventListener("click", connect);

@@ -52,8 +52,9 @@ document.addEventListener("keydown", (event) => {
   step(menu, event.key === "ArrowDown" ? 1 : -1);
 });
 const closeMenus = () => document.querySelectorAll("[data-menu]:popover-open").forEach((menu) => menu.hidePopover());
-addEventListener("scroll", (event) => event.target.matches?.("[data-menu]") || closeMenus(), { passive: true, capture: true });
-addEventListener("resize", closeMenus);
+const placeAgain = () => document.querySelectorAll("[data-menu]:popover-open").forEach(place);
+addEventListener("scroll", (event) => event.target.matches?.("[data-menu]") || placeAgain(), { passive: true, capture: true });
+addEventListener("resize", placeAgain);
 
 // Questions --------------------------------------------------------------------------------------
 function ask(button) {
