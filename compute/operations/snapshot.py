@@ -41,6 +41,7 @@ class CreateImage(Operation):
     during = TaskState.IMAGE_SNAPSHOT_PENDING
     leads_to = None
     while_locked = True
+    in_menu = False  # the dashboard asks for a name
     limit: ClassVar[timedelta] = COPY_LIMIT
     steps = steps_of(TaskState.IMAGE_SNAPSHOT)
 
@@ -64,7 +65,6 @@ class CreateBackup(CreateImage):
     label = "Create backup"
     policy = "os_compute_api:os-create-backup"
     during = TaskState.IMAGE_BACKUP
-    in_menu = False  # it needs a kind and a number
     steps = steps_of(TaskState.IMAGE_BACKUP)
 
     @classmethod

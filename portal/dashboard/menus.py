@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from compute.errors import Invalid
 from compute.models import Instance, VmState
 from compute.operations import OPERATIONS, locks, reset_state
 from compute.operations.engine import Operation, offered
+from compute.operations.engine import request as request_operation
 from compute.operations.password import ChangePassword, change_password
+from compute.operations.snapshot import CreateImage
 from portal.identity.actor import Actor
 from portal.identity.policy import allows
 
@@ -30,6 +32,11 @@ ICONS = {
     "confirmResize": "check",
     "revertResize": "undo",
     "trigger_crash_dump": "warning",
+    "create_image": "camera",
+    "shelve": "archive",
+    "shelve_offload": "archive",
+    "unshelve": "undo",
+    "inject_network_info": "network",
     "delete": "trash",
     "force_delete": "trash",
 }
@@ -88,6 +95,17 @@ def _may_unlock(instance: Instance, actor: Actor) -> bool:
     return instance.locked and locks.may_unlock(actor, instance)
 
 
+def _may_snapshot(instance: Instance, actor: Actor) -> bool:
+    return allows(actor, CreateImage.policy, instance.project_id) and not CreateImage.refusal(instance, actor)
+
+
+def _snapshot(actor: Actor, instance: Instance, text: str) -> None:
+    name = text.strip()
+    if len(name) > 255 or not name.isprintable():
+        raise Invalid("The name of an image has at most 255 printable characters.")
+    request_operation(CreateImage, instance, actor, **({"name": name} if name else {}))
+
+
 def _may_set_password(instance: Instance, actor: Actor) -> bool:
     may = allows(actor, ChangePassword.policy, instance.project_id)
     return may and not ChangePassword.refusal(instance, actor)
@@ -109,6 +127,11 @@ def _set_state(state: VmState) -> Callable[[Actor, Instance, str], None]:
 
 _RESET = "Ends what is under way and sets the state, whatever the host says. The watcher may correct it."
 _DOINGS = (
+    Doing(
+        replace(entry(CreateImage), wants="Name of the image (empty: the instance's name and -snapshot)"),
+        _may_snapshot,
+        _snapshot,
+    ),
     Doing(
         Entry("lock", "Lock", "lock", sentence="Only administrators change it then.", wants="Why (for others to read)"),
         _may_lock,

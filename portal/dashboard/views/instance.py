@@ -16,7 +16,7 @@ from django.shortcuts import redirect, render
 from compute.consoles import console_log
 from compute.errors import ComputeError
 from compute.instances import update_instance
-from compute.models import Action, Event, Fault, Instance, VmState
+from compute.models import OPEN_STATES, Action, ActionState, Event, Fault, Instance, VmState
 from compute.operations import OPERATIONS
 from consoleproxy import tokens
 from portal.dashboard import menus
@@ -95,11 +95,22 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         "ports": ports,
         "groups": sorted({group.name for port in ports for group in port.security_groups.all()}),
         "fault": _fault(instance),
-        "open_action": Action.objects.filter(instance=instance, state__in=["queued", "running"]).first(),
+        **_newest(instance),
         "placement": boot.progress["placement"] if boot else None,
         "failures": boot.progress.get("failures", {}) if boot else {},
     }
     return render(request, "instances/overview.html", context)
+
+
+def _newest(instance: Instance) -> dict[str, Any]:
+    """What was asked for last: under way, or failed (the fault of an instance in error is shown by itself)."""
+    row = Action.objects.filter(instance=instance).first()
+    failed = row is not None and row.state == ActionState.ERROR and instance.vm_state != VmState.ERROR
+    return {
+        "open_action": row if row is not None and row.state in OPEN_STATES else None,
+        "failed_action": row if failed else None,
+        "newest_label": label_of(row) if row else "",
+    }
 
 
 def _fault(instance: Instance) -> Fault | None:
