@@ -9,8 +9,10 @@ Until that last step everything can be taken back; from it on nothing is.
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 from django.conf import settings
+from django.db import transaction
 
 from compute.hypervisor.interface import Gone, PowerState
 from compute.operations.engine import Operation
@@ -63,6 +65,13 @@ def remember_disks(operation: Operation) -> None:
     """Note which volumes count, before others do."""
     if "old_volume_names" not in operation.action.progress:
         operation.note(old_volume_names=operation.instance.volume_names)
+
+
+def use_disks(operation: Operation, names: dict[str, str], **fields: Any) -> None:
+    """From now on these volumes count, and these fields hold. Raises Lost when the operation is no longer ours."""
+    with transaction.atomic():
+        operation.lease.renew()
+        operation.set_instance(volume_names=names, **fields)
 
 
 def disks_were_changed(operation: Operation) -> bool:

@@ -66,6 +66,10 @@ class Layout:
             Disk(volume=self.volume("config"), target="vdz", format="raw", read_only=True),
         )
 
+    def without_rescue(self) -> Layout:
+        """The same, booting from its own disk."""
+        return replace(self, names={role: name for role, name in self.names.items() if role != "rescue"})
+
     def renamed(self, roles: Iterable[str], number: int) -> Layout:
         """The same with other volumes for these disks: those that the action of this number makes."""
         return replace(self, names={**self.names, **{role: f"{role}-{number}" for role in roles}})

@@ -122,7 +122,7 @@ class Rebuild(Operation):
     def spawn(self) -> None:
         """From now on the new disks count; start, unless it was off."""
         interrupt.remember_disks(self)
-        self.set_instance(volume_names=self._new_layout().names)
+        interrupt.use_disks(self, self._new_layout().names)
         disks.create_config(self.hypervisor, self.instance)
         if self.instance.vm_state == VmState.STOPPED:
             self.hypervisor.define(guest_of(self.instance))
@@ -132,7 +132,7 @@ class Rebuild(Operation):
     def unspawn(self) -> None:
         """The old disks count again, and the instance is called what it was."""
         if interrupt.disks_were_changed(self):
-            self.set_instance(volume_names=interrupt.old_layout(self).names, **self._fields_to_restore())
+            interrupt.use_disks(self, interrupt.old_layout(self).names, **self._fields_to_restore())
             interrupt.switch_off(self)
             disks.create_config(self.hypervisor, self.instance)
             self.hypervisor.define(guest_of(self.instance))

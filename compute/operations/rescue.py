@@ -56,13 +56,13 @@ class Rescue(Operation):
     def spawn(self) -> None:
         """Start from the rescue disk."""
         interrupt.remember_disks(self)
-        self.set_instance(volume_names=self._rescue_layout().names)
+        interrupt.use_disks(self, self._rescue_layout().names)
         start_afresh(self)
 
     def unspawn(self) -> None:
         """Its own disk is the first again."""
         if interrupt.disks_were_changed(self):
-            self.set_instance(volume_names=interrupt.old_layout(self).names)
+            interrupt.use_disks(self, interrupt.old_layout(self).names)
             interrupt.switch_off(self)
             self.hypervisor.define(guest_of(self.instance))
 
@@ -95,14 +95,13 @@ class Unrescue(Operation):
     def spawn(self) -> None:
         """Start from its own disk."""
         interrupt.remember_disks(self)
-        names = interrupt.old_layout(self).names
-        self.set_instance(volume_names={role: name for role, name in names.items() if role != "rescue"})
+        interrupt.use_disks(self, interrupt.old_layout(self).without_rescue().names)
         start_afresh(self)
 
     def unspawn(self) -> None:
         """The rescue disk is the first again."""
         if interrupt.disks_were_changed(self):
-            self.set_instance(volume_names=interrupt.old_layout(self).names)
+            interrupt.use_disks(self, interrupt.old_layout(self).names)
             interrupt.switch_off(self)
             self.hypervisor.define(guest_of(self.instance))
 

@@ -10,6 +10,7 @@ from compute.errors import NotFound
 from compute.models import Instance, VmState, announce
 from compute.operations import held
 from compute.operations.engine import cancel, open_actions
+from compute.operations.layout import Layout
 from compute.operations.record import record
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -36,6 +37,9 @@ def reset_state(actor: Actor, instance: Instance, *, state: VmState) -> None:
         held.close_open(fresh)
         if fresh.vm_state == VmState.SOFT_DELETED:
             quota.take_again(fresh)
-        Instance.objects.filter(pk=fresh.pk).update(vm_state=state, task_state=None, updated_at=timezone.now())
+        own_disk = Layout.of(fresh).without_rescue().names  # none of the states is one of being rescued
+        Instance.objects.filter(pk=fresh.pk).update(
+            vm_state=state, task_state=None, volume_names=own_disk, updated_at=timezone.now()
+        )
         record(fresh, actor, "resetState", event="api_reset_state", message=f"{fresh.status} → {state.upper()}")
         announce("server", fresh.pk, fresh.project_id)

@@ -20,6 +20,7 @@ from django.utils import timezone
 from compute.errors import ComputeError, Conflict, Invalid, NoValidHost
 from compute.images import store
 from compute.models import (
+    Action,
     Flavor,
     Image,
     Instance,
@@ -81,10 +82,8 @@ def _root_bytes(instance: Instance) -> int:
 class _OfMigration:
     """What the three operations share: the migration's row, and which of its two flavors is in force."""
 
-    action: Any
+    action: Action
     instance: Instance
-    set_instance: Any
-    lease: Any
 
     @cached_property
     def migration(self) -> Migration:
@@ -96,10 +95,9 @@ class _OfMigration:
         return Layout(self.instance.id, self.migration.old_flavor, dict(self.migration.old_volume_names))
 
     def use(self, flavor: dict[str, Any], names: dict[str, str]) -> None:
-        """From now on this flavor and these volumes count. Raises Lost when the operation is another worker's."""
-        with transaction.atomic():
-            self.lease.renew()
-            self.set_instance(**held.amounts(flavor), volume_names=names)
+        """From now on this flavor and these volumes count. Raises Lost when the operation is no longer ours."""
+        assert isinstance(self, Operation)
+        interrupt.use_disks(self, names, **held.amounts(flavor))
 
 
 class Resize(_OfMigration, Operation):
@@ -146,6 +144,7 @@ class Resize(_OfMigration, Operation):
         if self.migration.claimed:
             return
         with transaction.atomic():
+            self.lease.renew()  # as in Boot.schedule
             placement = place(self._wanted())
             self.note(placement=placement.explanation.as_json())
             if placement.host is not None:

@@ -22,6 +22,7 @@ from compute.operations.delete import Delete, ForceDelete, host_is_there
 from compute.operations.engine import Operation, Step
 from compute.operations.engine import request as request_operation
 from compute.operations.interrupt import put_back, shut_down, switch_off
+from compute.operations.layout import Layout
 from compute.operations.power import GRACE_AND_MARGIN, start_afresh
 from portal.identity.actor import SYSTEM, Actor
 from portal.requestid import new_request_id, working_on
@@ -71,8 +72,12 @@ class SoftDelete(Operation):
     steps = (Step("compute_soft_delete_instance", power_off, put_back),)
 
     def outcome(self) -> dict[str, Any]:
-        """Off and hidden."""
-        return {"vm_state": VmState.SOFT_DELETED, "power_state": PowerState.SHUTDOWN}
+        """Off and hidden; it is restored to its own disk, also when it was being rescued."""
+        return {
+            "vm_state": VmState.SOFT_DELETED,
+            "power_state": PowerState.SHUTDOWN,
+            "volume_names": Layout.of(self.instance).without_rescue().names,
+        }
 
     def completed(self) -> None:
         """The project may use the quota for something else."""

@@ -45,7 +45,10 @@ def asked(cloud: Cloud, server_id: str, *commands: str) -> str:
         port.output = ""
         port.type("; ".join(commands) + "; echo e''nd\n")
         port.wait_for("end")
-        return port.output
+        said = port.output
+        port.type("exit\n")  # the next one logs in again
+        port.wait_for("login:")
+        return said
 
 
 @pytest.fixture

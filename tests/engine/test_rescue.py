@@ -6,9 +6,10 @@ import pytest
 
 from compute import errors
 from compute.hosts.connections import hypervisor_of
-from compute.models import Action, Image, Instance
+from compute.models import Action, Image, Instance, VmState
 from compute.operations import OPERATIONS
 from compute.operations.engine import request
+from compute.operations.reset_state import reset_state
 from portal.identity.policy import Forbidden
 from tests.engine.matrix import (
     assert_gone,
@@ -52,6 +53,22 @@ def test_its_own_image_is_the_rescue_image_where_none_is_named(cloud, shared_hos
     assert Action.objects.get(operation="rescue").params == {"image_id": str(cloud.image.id)}
     do(instance, act_of(alice, "delete"))
     assert_gone(shared_host, instance)
+
+
+def test_whoever_leaves_the_rescue_another_way_boots_from_the_own_disk(cloud, shared_host, alice, root, settings):
+    settings.RECLAIM_SECONDS = 3600
+    instance = do(boot(alice, cloud), act_of(alice, "rescue"))
+    instance = do(instance, act_of(alice, "delete"))
+    assert instance.vm_state == "soft-delete"
+    instance = do(instance, act_of(alice, "restore"))
+    own = [instance.root_volume, instance.config_volume]
+    assert (instance.vm_state, hypervisor_of(shared_host).disks(instance.id)) == ("active", own)
+    instance = do(instance, act_of(alice, "rescue"))
+    reset_state(root.actor, instance, state=VmState.ACTIVE)
+    instance = do(Instance.objects.get(pk=instance.pk), act_of(alice, "reboot_hard"))
+    assert hypervisor_of(shared_host).disks(instance.id) == own
+    instance = do(do(instance, act_of(alice, "rescue")), act_of(alice, "unrescue"))
+    assert_sound(shared_host, instance)
 
 
 def test_what_is_refused(cloud, shared_host, alice, bob, charlie, second):
