@@ -39,8 +39,10 @@ class Boot(Operation):
         """Choose a host and take the claim, in one transaction; keep the explanation."""
         if self.instance.host_id is not None:
             return
+        wanted = self.wanted()
         with transaction.atomic():
-            placement = place(self.wanted())
+            self.lease.renew()  # whoever has taken over, or deleted the instance, would not know of this claim
+            placement = place(wanted)
             self.note(placement=placement.explanation.as_json())
             if placement.host is not None:
                 self.set_instance(host=placement.host)

@@ -171,6 +171,9 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, *, sec
     """
     enforce(actor, operation.policy, instance.project_id)
     with transaction.atomic():
+        # Before the instance, as a worker does that writes to it: else the two could wait for each other,
+        # and what may come at any time (a deletion) would be refused while something else ends.
+        under_way = open_actions(instance)
         seen = Instance.objects.alive().filter(pk=instance.pk).first()
         if seen is None:
             raise NotFound(f"Instance {instance.pk} could not be found.")
@@ -183,7 +186,7 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, *, sec
         if not as_seen.update(task_state=operation.during, updated_at=timezone.now()):
             raise Conflict(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
         if operation.over:
-            cancel_open(seen, f"{operation.label} came in between")
+            cancel(under_way, f"{operation.label} came in between")
         operation.prepare(seen, actor, params)
         action = new_action(operation, seen, actor, params, secret)
         announce("server", seen.pk, seen.project_id)
@@ -209,16 +212,21 @@ def new_action(
     return action
 
 
-def cancel_open(instance: Instance, why: str) -> None:
-    """End every open action of an instance. A worker at one of them notices at its next step."""
+def open_actions(instance: Instance) -> list[Action]:
+    """An instance's actions that are not ended, which nobody else ends before this transaction does."""
+    return list(Action.objects.select_for_update().filter(instance=instance, state__in=OPEN_STATES).order_by("id"))
+
+
+def cancel(actions: list[Action], why: str) -> None:
+    """End these open actions. A worker at one of them notices at its next step."""
     from compute.operations import OPERATIONS
 
-    rows = Action.objects.filter(instance=instance, state__in=OPEN_STATES)
-    for action in rows:
+    for action in actions:
         OPERATIONS[action.operation].cancelled(action)
-    rows.update(
+    Action.objects.filter(pk__in=[action.pk for action in actions]).update(
         state=ActionState.CANCELLED, message=why, secret="", finished_at=timezone.now(), updated_at=timezone.now()
     )
+
 
 
 def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:

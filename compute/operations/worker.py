@@ -12,7 +12,8 @@ import time
 import traceback
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
+from django.db.models import F
 from django.utils import timezone
 
 from compute.errors import ComputeError
@@ -54,7 +55,7 @@ def perform(action_id: int, lane: str) -> None:
 
 
 def _work(operation: Operation) -> bool:
-    """Run the steps to an end. Returns whether the operation now waits for its host."""
+    """Run the steps to an end. Returns whether the operation now waits: for its host, or the database."""
     action = operation.action
     if action.attempts > MAX_ATTEMPTS or past_limit(action, type(operation)):
         error = ComputeError(f"{operation.label} did not end within its limit of {operation.limit}; given up.")
@@ -75,6 +76,10 @@ def _work(operation: Operation) -> bool:
         except AnotherLane as interruption:
             operation.note(lane=interruption.lane, resume={"step": step.name, "attempt": action.attempts + 1})
             return False
+        except (OperationalError, InterfaceError) as error:
+            # A deadlock, or a database that is away: nothing is wrong with the operation, and nothing to undo.
+            log.warning("%s of %s: the database: %s", operation.name, operation.instance.pk, error)
+            return True
         except Exception as error:
             verdict = _after_failure(operation, error, traceback.format_exc(), done)
             if verdict is not Verdict.AGAIN:
@@ -207,6 +212,9 @@ def _undo(operation: Operation, done: list[Step]) -> None:
 
 def _wait_for_host(operation: Operation, error: Exception) -> None:
     """The host does not answer: keep the row open; the janitor rings again until the limit."""
-    Action.objects.filter(pk=operation.action.pk).update(message=str(error), updated_at=timezone.now())
+    # It does not count as an attempt: those are for operations that kill their workers.
+    Action.objects.filter(pk=operation.action.pk).update(
+        message=str(error), attempts=F("attempts") - 1, updated_at=timezone.now()
+    )
     announce("server", operation.instance.pk, operation.instance.project_id)
     log.warning("%s of %s waits for its host: %s", operation.name, operation.instance.pk, error)

@@ -1,0 +1,116 @@
+"""Two at the same instance, a database that is away, a host that is away for long: nothing is lost or doubled."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from compute import quota
+from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.interface import Unreachable
+from compute.models import Action, ActionState, Host, Instance
+from compute.operations import OPERATIONS, boot, worker
+from compute.operations.boot import Boot
+from compute.operations.create import BootRequest, create
+from compute.operations.doorbell import UNTOUCHED, sweep
+from compute.operations.engine import request
+from compute.operations.worker import perform
+
+
+def booting(persona, cloud) -> Instance:
+    wanted = BootRequest(name="web", flavor_id=cloud.nano.id, image_id=str(cloud.image.id))
+    return create(persona.actor, wanted)[0]
+
+
+def test_an_operation_waits_for_its_host_until_its_limit_however_often_the_janitor_rings(
+    cloud, alice, drain, monkeypatch
+):
+    instance = booting(alice, cloud)
+    action = Action.objects.get()
+
+    def away(*_: object) -> None:
+        raise Unreachable("the host does not answer")
+
+    hypervisor = type(hypervisor_of(cloud.host))
+    with monkeypatch.context() as patched:
+        patched.setattr(hypervisor, "ensure_network", away)
+        patched.setattr(Boot, "try_again", lambda self, error: False)
+        for _ in range(3 * worker.MAX_ATTEMPTS):
+            perform(action.pk, "compute")
+        action.refresh_from_db()
+        assert (action.state, action.message) == ("running", "the host does not answer")
+    drain()
+    instance.refresh_from_db()
+    assert instance.vm_state == "active"
+
+
+@pytest.mark.parametrize("step", range(len(Boot.steps)))
+def test_a_database_that_is_away_for_a_moment_fails_nothing(cloud, alice, drain, monkeypatch, step):
+    instance = booting(alice, cloud)
+    action = Action.objects.get()
+    real, calls = worker._begin, []
+
+    def begin(operation, one):
+        calls.append(one.name)
+        if len(calls) == step + 1:
+            raise OperationalError("deadlock detected")
+        return real(operation, one)
+
+    monkeypatch.setattr(worker, "_begin", begin)
+    assert drain() > 1
+    action.refresh_from_db()
+    assert (action.state, action.lease_owner) == ("done", "")
+    instance.refresh_from_db()
+    assert (instance.vm_state, instance.task_state) == ("active", None)
+    assert Host.objects.get().instances_used == 1
+
+
+def test_a_worker_that_was_given_up_takes_no_claim(cloud, alice, drain, monkeypatch):
+    """Its lease ran out while it slept; meanwhile the instance was deleted."""
+    instance = booting(alice, cloud)
+    action = Action.objects.get()
+    real = boot.Request
+
+    class Slow(real):
+        @classmethod
+        def of(cls, *args, **kwargs):
+            wanted = real.of(*args, **kwargs)
+            Action.objects.filter(pk=action.pk).update(lease_until=timezone.now() - timedelta(seconds=1))
+            request(OPERATIONS["delete"], instance, alice.actor)
+            perform(Action.objects.get(operation="delete").pk, "compute")
+            return wanted
+
+    monkeypatch.setattr(boot, "Request", Slow)
+    perform(action.pk, "compute")
+    instance.refresh_from_db()
+    assert instance.vm_state == "deleted"
+    host = Host.objects.get()
+    assert (host.instances_used, host.memory_mb_used) == (0, 0)
+    assert quota.usage(cloud.demo.id)["instances"] == 0
+
+
+def test_a_request_locks_the_actions_before_it_looks_at_the_instance(cloud, alice, drain):
+    """As a worker that ends an operation does. The other way round PostgreSQL finds deadlocks between the two."""
+    instance = booting(alice, cloud)
+    with CaptureQueriesContext(connection) as queries:
+        request(OPERATIONS["delete"], instance, alice.actor)
+    touched = [one["sql"] for one in queries if "compute_action" in one["sql"] or "compute_instance" in one["sql"]]
+    assert 'FROM "compute_action"' in touched[0]
+    drain()
+    instance.refresh_from_db()
+    assert instance.vm_state == "deleted"
+    assert Action.objects.get(operation="create").state == ActionState.CANCELLED
+
+
+def test_an_operation_that_nobody_knows_here_keeps_the_janitor_from_no_other(cloud, alice, monkeypatch):
+    first, second = booting(alice, cloud), booting(alice, cloud)
+    Action.objects.filter(instance=first).update(operation="of_a_newer_version")
+    Action.objects.update(updated_at=timezone.now() - 2 * UNTOUCHED)
+    rung: list[int] = []
+    monkeypatch.setattr("compute.operations.doorbell.ring", lambda number, *_: rung.append(number))
+    assert sweep() == 1
+    assert rung == [Action.objects.get(instance=second).pk]
