@@ -6,6 +6,7 @@ from compute.operations.boot import Boot
 from compute.operations.crash_dump import CrashDump
 from compute.operations.delete import Delete, ForceDelete
 from compute.operations.engine import Operation
+from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.password import ChangePassword
 from compute.operations.pause import Pause, Unpause
 from compute.operations.power import HardReboot, KeepOff, SoftReboot, Start, Stop
@@ -39,6 +40,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Rescue,
         Rebuild,
         ChangePassword,
+        InjectNetworkInfo,
         CrashDump,
         CreateImage,
         CreateBackup,

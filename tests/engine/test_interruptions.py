@@ -51,6 +51,7 @@ CASES = (
     Case("suspend", (), ("suspended", 4), ("resume",)),
     Case("resume", ("suspend",), ("active", 1), ("suspend",)),
     Case("trigger_crash_dump", (), ("active", 1), ()),
+    Case("inject_network_info", (), ("active", 1), ()),
     Case("soft_delete", (), ("soft-delete", 4), ("restore",)),
     Case("restore", ("soft_delete",), ("active", 1), ("soft_delete",)),
 )

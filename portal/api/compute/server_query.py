@@ -222,8 +222,6 @@ class ServerQuery:
         everywhere = "all_tenants" in self.query and flag(self.query["all_tenants"] or "true", "all_tenants")
         if everywhere and not allows(actor, ALL_TENANTS):
             raise Forbidden(ALL_TENANTS)
-        if project is not None and project != actor.project_id and "all_tenants" not in self.query:
-            everywhere = True
         rows = rows.visible_to(actor, all_projects=everywhere)
         return rows.filter(project_id=project) if project is not None and everywhere else rows
 

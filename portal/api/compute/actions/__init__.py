@@ -6,6 +6,7 @@ from rest_framework.exceptions import APIException, ParseError
 from rest_framework.request import Request
 
 from compute.operations.delete import ForceDelete
+from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.pause import Pause, Unpause
 from compute.operations.power import Start, Stop
 from compute.operations.rescue import Unrescue
@@ -42,6 +43,7 @@ HANDLERS: dict[str, Handler] = {
     "changePassword": password,
     "trigger_crash_dump": in_versions(crash_dump, since="2.17"),
     "os-resetState": state,
+    "injectNetworkInfo": plain(InjectNetworkInfo),
     "rebuild": rebuild,
     "rescue": rescue,
     "unrescue": plain(Unrescue),
