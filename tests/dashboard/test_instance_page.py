@@ -128,7 +128,7 @@ def test_what_a_terminal_would_act_on_goes(sequence: str) -> None:
 
 
 def test_lines_and_tabs_stay() -> None:
-    assert plain("a\tb\r\nc\rd\n") == "a\tb\nc\nd\n"
+    assert plain("a\tb\r\nc\rd\r\r\ne\n") == "a\tb\nc\nd\ne\n"
 
 
 def test_a_log_of_nothing_but_escapes_is_quick() -> None:

@@ -32,6 +32,8 @@ LOG_LINES = 2000
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]*[0-~])"
 )
+# A guest's terminal may add its own carriage return to the line's.
+_LINE_ENDS = re.compile(r"\r+\n|\r")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # What is in the action log and is no operation, by Nova's name.
@@ -47,7 +49,8 @@ TABS = (
 
 def plain(text: str) -> str:
     """A console log without what a terminal would act on: what remains is text and nothing else."""
-    return _CONTROLS.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n").replace("\r", "\n")))
+    lines = _LINE_ENDS.sub("\n", text)
+    return _CONTROLS.sub("", _ESCAPES.sub("", lines))
 
 
 def _context(request: PortalRequest, instance: Instance, here: str) -> dict[str, Any]:
