@@ -37,6 +37,8 @@ from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 GIB = 1 << 30
+# What a guest has slots for besides its disks. Without an end, one server could take a shared network's addresses.
+MOST_CARDS = 16
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,8 @@ def usable_image(actor: Actor, image_id: str, memory_mb: int, disk_gb: int) -> I
 def _networks(actor: Actor, wanted: BootRequest) -> list[tuple[Network, Port | None, str | None]]:
     if wanted.networks is None:
         return [(_only_network(actor), None, None)]
+    if len(wanted.networks) > MOST_CARDS:
+        raise Invalid(f"A server may have at most {MOST_CARDS} network cards.", about="network")
     return [_network(actor, one) for one in wanted.networks]
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import enum
 import logging
+import re
 import time
 import traceback
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
@@ -18,7 +20,7 @@ from django.utils import timezone
 
 from compute.errors import ComputeError
 from compute.hypervisor.interface import HypervisorError, Unreachable
-from compute.models import Action, ActionState, Event, Fault, announce
+from compute.models import Action, ActionState, Event, Fault, Host, announce
 from compute.operations import OPERATIONS
 from compute.operations.doorbell import ring_next
 from compute.operations.engine import AnotherLane, Operation, Step, past_limit
@@ -132,7 +134,7 @@ def _run_step(operation: Operation, step: Step) -> None:
         _end(event, "", "stopped here")
         raise
     except Exception as error:
-        _end(event, "Error", str(error), traceback.format_exc(), operation)
+        _end(event, "Error", sentence_for(error), traceback.format_exc(), operation)
         raise
     _end(event, "Success", "", "", operation)
 
@@ -195,8 +197,20 @@ def _fail(operation: Operation, error: Exception, details: str) -> None:
 def sentence_for(error: Exception) -> str:
     """What the owner may read of a failure: our own sentences, never a foreign exception's text."""
     if isinstance(error, HypervisorError | ComputeError):
-        return str(error)
+        return without_hosts(str(error))
     return f"An internal error ({type(error).__name__}); the administrator finds it by the request id."
+
+
+def without_hosts(text: str) -> str:
+    """The text without hosts' names, addresses and files, which are the administrators' alone (OSSA-2019-003)."""
+    names: set[str] = set()
+    for name, uri in Host.objects.values_list("name", "uri"):
+        parts = urlsplit(uri)
+        names |= {uri, name, parts.netloc, parts.hostname or ""} - {""}
+    longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+    text = re.sub(rf"(?<![\w.-])(?:{longest_first})(?![\w-])", "a host", text) if names else text
+    text = re.sub(r"\b[a-z+]+://\S+", "a host", text)
+    return re.sub(r"(?<![\w/])/[\w.+@-]+(?:/[\w.+@-]+)+", "a file there", text)
 
 
 def _undo(operation: Operation, done: list[Step]) -> None:
@@ -214,7 +228,7 @@ def _wait_for_host(operation: Operation, error: Exception) -> None:
     """The host does not answer: keep the row open; the janitor rings again until the limit."""
     # It does not count as an attempt: those are for operations that kill their workers.
     Action.objects.filter(pk=operation.action.pk).update(
-        message=str(error), attempts=F("attempts") - 1, updated_at=timezone.now()
+        message=sentence_for(error), attempts=F("attempts") - 1, updated_at=timezone.now()
     )
     announce("server", operation.instance.pk, operation.instance.project_id)
     log.warning("%s of %s waits for its host: %s", operation.name, operation.instance.pk, error)

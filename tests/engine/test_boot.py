@@ -77,7 +77,7 @@ def test_no_host_has_room_and_the_fault_says_what_was_short(cloud, alice, drain)
     assert instance.vm_state == "error"
     assert instance.host is None
     message = instance.faults.get().message
-    assert message == "No valid host was found: host-1 wants 512 MB, 282 of 282 MB free at ratio 1.5."
+    assert message == "No valid host was found: a host wants 512 MB, 282 of 282 MB free at ratio 1.5."
 
 
 def test_a_second_request_at_once_is_refused(cloud, alice, drain):
