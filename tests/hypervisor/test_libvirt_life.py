@@ -33,6 +33,7 @@ from tests.hypervisor.test_libvirt import PROMPT, Booted, Talk, answers, boot, w
 pytestmark = pytest.mark.real
 
 MIB = 1024**2
+BOOT_SECONDS = 300.0   # of an emulated guest, on a machine that does much else
 
 # An agent of a few lines: it answers libvirt's greeting, and keeps what it was asked. Until libvirt has
 # seen that the port is open in the guest, reading from it says "end of file".
@@ -54,7 +55,7 @@ def logged_in(driver: Hypervisor, guest: UUID) -> Talk:
 
 def at_prompt(bench: Bench, tiny_raw: Path) -> Booted:
     booted = boot(bench, tiny_raw)
-    assert wait_until(lambda: PROMPT in bench.driver.console_log(booted.guest.uuid))
+    assert wait_until(lambda: PROMPT in bench.driver.console_log(booted.guest.uuid), BOOT_SECONDS)
     return booted
 
 
@@ -80,7 +81,7 @@ def test_a_cold_start_forgets_what_was_saved(real_bench: Bench, tiny_raw: Path) 
     assert driver.guest_usage()[guest].cpu_seconds < 30
     log = driver.console_log(guest)
     assert PROMPT not in log, "the log begins anew with the boot"
-    assert wait_until(lambda: PROMPT in driver.console_log(guest))
+    assert wait_until(lambda: PROMPT in driver.console_log(guest), BOOT_SECONDS)
 
 
 def test_a_paused_guest_answers_again(real_bench: Bench, tiny_raw: Path) -> None:
@@ -99,7 +100,7 @@ def test_the_guest_hears_an_interrupt(real_bench: Bench, tiny_raw: Path) -> None
     with logged_in(driver, guest) as talk:
         talk.say(b"echo 8 > /proc/sys/kernel/printk; echo ready $((6*7))", b"ready 42")
     driver.inject_nmi(guest)
-    assert wait_until(lambda: b"NMI" in driver.console_log(guest), 20)
+    assert wait_until(lambda: b"NMI" in driver.console_log(guest))
 
 
 def test_the_agent_in_the_guest_sets_a_password(real_bench: Bench, tiny_raw: Path) -> None:
@@ -175,7 +176,7 @@ def test_a_guest_boots_from_a_copy_with_what_was_written(real_bench: Bench, tiny
     other = real_bench.guest(memory_mb=256, disks=(Disk("copy", "vda", boot_order=1),))
     driver.define(other)
     driver.start(other.uuid)
-    assert wait_until(lambda: PROMPT in driver.console_log(other.uuid))
+    assert wait_until(lambda: PROMPT in driver.console_log(other.uuid), BOOT_SECONDS)
     with logged_in(driver, other.uuid) as talk:
         talk.say(b"cat /mnt/disk/file", b"written")
 
