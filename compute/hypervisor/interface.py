@@ -15,33 +15,13 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
+from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 
-class HypervisorError(Exception):
-    """A hypervisor could not do what it was asked. The text is fit for an operator's eyes."""
-
-
-class Gone(HypervisorError):
-    """The guest, volume or network is not there."""
-
-
-class Busy(HypervisorError):
-    """The object is in use or another job holds it; the same call may succeed later."""
-
-
-class Unreachable(HypervisorError):
-    """The host does not answer. Nothing is known about what it did; the only fault worth a retry."""
-
-
-class Unsupported(HypervisorError):
-    """This host or guest cannot do that at all."""
-
-
-class NoSpace(HypervisorError):
-    """The host has no memory or storage left for it."""
-
-
-class Failed(HypervisorError):
-    """Anything else: the hypervisor tried and said no."""
+__all__ = [
+    "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind", "GuestUsage",
+    "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace", "Observed",
+    "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint", "mac_for",
+]  # fmt: skip
 
 
 class PowerState(enum.IntEnum):
