@@ -22,6 +22,7 @@ from compute.models import (
     Image,
     Instance,
     KeyPair,
+    Migration,
     Network,
     Port,
     PortAddress,
@@ -251,6 +252,16 @@ class InstanceAdmin(LookOnly):
         "image_id", "image_name", "key_name", "metadata", "tags", "reservation_id",
         "created_at", "updated_at", "launched_at", "terminated_at", "deleted_at",
     )  # fmt: skip
+
+
+@admin.register(Migration)
+class MigrationAdmin(LookOnly):
+    """Instances on their way to another flavor."""
+
+    list_display = ("instance", "migration_type", "status", "source_host", "dest_host", "created_at", "updated_at")
+    list_filter = ("status", "migration_type")
+    list_select_related = ("instance", "source_host", "dest_host")
+    search_fields = ("instance__name", "uuid")
 
 
 @admin.register(Fault)
