@@ -15,8 +15,8 @@ LABELS = ("identity", "compute", "consoleproxy")
 MODELS = [model for label in LABELS for model in apps.get_app_config(label).get_models()]
 # What operations, the watcher or the API alone write.
 LOOK_ONLY = {
-    "accessrule", "action", "applicationcredential", "change", "consoletoken", "event", "fault", "hostsample", "image", "migration",
-    "instance", "network", "port", "portaddress", "quotausage", "revokedtoken", "securitygroup",
+    "accessrule", "action", "applicationcredential", "change", "consoletoken", "event", "fault", "hostsample", "image",
+    "instance", "migration", "network", "port", "portaddress", "quotausage", "revokedtoken", "securitygroup",
     "securitygrouprule", "subnet",
 }  # fmt: skip
 
