@@ -228,7 +228,6 @@ def cancel(actions: list[Action], why: str) -> None:
     )
 
 
-
 def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:
     """The operations that this actor could start on this instance now: the menu."""
     from compute.operations import OPERATIONS
