@@ -60,11 +60,19 @@ FULL: Shape[Image] = Shape(
 SHAPES = (BRIEF, FULL)
 
 
+def _body(shape: Shape[Image], row: Image, view: ComputeView) -> dict[str, Any]:
+    """An image; one that was made of a server says of which."""
+    body = shape.render(row, view.version, view)
+    if shape is FULL and (server := row.properties.get("instance_uuid")):
+        body["server"] = {"id": server, "links": view.links("servers", server)}
+    return body
+
+
 class ImageList(ComputeView):
     """What both lists of images share."""
 
     def answer(self, shape: Shape[Image]) -> Response:
-        """A page of the images that the caller may see, by name and status."""
+        """A page of the images that the caller may see, by name, status, server and type."""
         query, marker = self.request.query_params, None
         rows = Image.objects.visible_to(self.actor).exclude(status=ImageStatus.DELETED)
         if "name" in query:
@@ -72,6 +80,10 @@ class ImageList(ComputeView):
         if "status" in query:
             wanted = query["status"].upper()
             rows = rows.filter(status__in=[one for one, name in IMAGE_STATUS.items() if name == wanted])
+        if "server" in query:
+            rows = rows.filter(properties__instance_uuid=query["server"].rstrip("/").rsplit("/", 1)[-1])
+        if "type" in query:
+            rows = rows.filter(properties__image_type=query["type"])
         if "marker" in query:
             uuid = as_uuid(query["marker"])
             marker = rows.filter(pk=uuid).first() if uuid else None
@@ -79,7 +91,7 @@ class ImageList(ComputeView):
                 raise ParseError(f"marker [{query['marker'][:60]}] not found")
         limit = limit_of(query)
         found = list(after(rows, marker, [("created_at", True), ("id", True)])[:limit])
-        body: dict[str, Any] = {"images": [shape.render(row, self.version, self) for row in found]}
+        body: dict[str, Any] = {"images": [_body(shape, row, self) for row in found]}
         if found and len(found) == limit:
             body["images_links"] = [next_link(self.request.path, query, str(found[-1].id))]
         return Response(body)
@@ -109,7 +121,7 @@ class ImageView(ComputeView):
     @call("os_compute_api:proxy:images", until="2.35")
     def get(self, request: Request, image_id: str) -> Response:
         """Show an image (up to 2.35)."""
-        return Response({"image": FULL.render(find_image(self, image_id), self.version, self)})
+        return Response({"image": _body(FULL, find_image(self, image_id), self)})
 
     @call("os_compute_api:proxy:images:delete", until="2.35")
     def delete(self, request: Request, image_id: str) -> HeadersOnly:

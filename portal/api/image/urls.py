@@ -18,6 +18,7 @@ urlpatterns = [
     path(f"{_IMAGE}/file", data.ImageData.as_view()),
     path(f"{_IMAGE}/tags/<str:tag>", views.Tag.as_view()),
     path(f"{_IMAGE}/members", views.Members.as_view()),
+    path(f"{_IMAGE}/tasks", views.Tasks.as_view()),
     path(f"{_IMAGE}/actions/deactivate", views.Deactivate.as_view()),
     path(f"{_IMAGE}/actions/reactivate", views.Reactivate.as_view()),
 ]

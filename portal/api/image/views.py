@@ -138,6 +138,15 @@ class Members(ImageApiView):
         return Response({"members": [], "schema": "/v2/schemas/members"})
 
 
+class Tasks(ImageApiView):
+    """/v2/images/{id}/tasks: what goes on behind an import. There are no imports, so nothing does."""
+
+    def get(self, request: Request, image_id: str) -> Response:
+        """None, for an image that is there."""
+        self.image(image_id)
+        return Response({"tasks": []})
+
+
 def _link(query: QueryDict, marker: str | None) -> str:
     pairs = [(name, value) for name, values in query.lists() for value in values if name != "marker"]
     if marker is not None:

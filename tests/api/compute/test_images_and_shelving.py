@@ -196,3 +196,44 @@ def test_a_host_is_for_administrators_and_a_place_for_the_offloaded(
     refused = alice.post(action, {"unshelve": {"availability_zone": "nova"}}, headers=at("2.77"))
     assert refused.status_code == 409 and "must be SHELVED_OFFLOADED" in message(refused)
     assert Instance.objects.get(pk=active.pk).task_state is None
+
+
+def test_images_of_a_server_through_the_proxy(action: str, active: Instance, alice: Persona, drain: Drain) -> None:
+    alice.post(action, {"createImage": {"name": "one"}})
+    drain()
+    for query in (f"server={active.id}", f"server=http://nova/servers/{active.id}", "type=snapshot"):
+        (found,) = alice.get(f"/compute/v2.1/images/detail?{query}").json()["images"]
+        assert (found["name"], found["server"]["id"], found["status"]) == ("one", str(active.id), "ACTIVE")
+    assert alice.get("/compute/v2.1/images?server=none").json()["images"] == []
+    assert alice.get(f"/image/v2/images/{found['id']}/tasks").json() == {"tasks": []}
+    assert "server" not in alice.get("/compute/v2.1/images/detail?name=tiny").json()["images"][0]
+
+
+def test_tasks_of_an_image_that_one_cannot_see(charlie: Persona, anyone: Persona, alice: Persona) -> None:
+    image = Image.objects.create(name="own", project=alice.project, visibility="private")
+    assert alice.get(f"/image/v2/images/{image.pk}/tasks").json() == {"tasks": []}
+    assert charlie.get(f"/image/v2/images/{image.pk}/tasks").status_code == 404
+    assert anyone.get(f"/image/v2/images/{image.pk}/tasks").status_code == 401
+
+
+def test_metadata_of_images_up_to_2_38(alice: Persona, bob: Persona, charlie: Persona, anyone: Persona) -> None:
+    image = Image.objects.create(name="own", project=alice.project, visibility="private", properties={"a": "1"})
+    path = f"/compute/v2.1/images/{image.pk}/metadata"
+    assert alice.get(path).json() == {"metadata": {"a": "1"}}
+    assert alice.post(path, {"metadata": {"b": "2"}}).json() == {"metadata": {"a": "1", "b": "2"}}
+    assert alice.put(path, {"metadata": {"c": "3"}}).json() == {"metadata": {"c": "3"}}
+    assert alice.put(f"{path}/d", {"meta": {"d": "4"}}).json() == {"meta": {"d": "4"}}
+    assert alice.get(f"{path}/d").json() == {"meta": {"d": "4"}}
+    assert alice.delete(f"{path}/c").status_code == 204
+    assert alice.get(path).json() == {"metadata": {"d": "4"}}
+    assert alice.get(f"{path}/c").status_code == 404 == alice.delete(f"{path}/c").status_code
+    for body in ({}, {"metadata": []}, {"metadata": {"status": "x"}}, {"metadata": {"": "x"}}, {"metadata": {"a": 1}}):
+        assert alice.post(path, body).status_code == 400, body
+    for meta in ({}, {"e": "1"}, {"d": 1}, {"d": "1", "e": "2"}):
+        assert alice.put(f"{path}/d", {"meta": meta}).status_code == 400, meta
+    assert bob.get(path).status_code == 200
+    assert bob.post(path, {"metadata": {}}).status_code == 403 == bob.delete(f"{path}/d").status_code
+    assert charlie.get(path).status_code == 404 == charlie.post(path, {"metadata": {}}).status_code
+    assert anyone.get(path).status_code == 401
+    assert alice.get(path, headers=at("2.39")).status_code == 404
+    assert Image.objects.get(pk=image.pk).properties == {"d": "4"}

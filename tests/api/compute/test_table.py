@@ -54,6 +54,7 @@ def path_of(cloud: Cloud, active: Instance, alice: Persona) -> Callable[[Call], 
     }  # fmt: skip
     Instance.objects.update(tags=["red"])
     Flavor.objects.filter(pk=cloud.nano.pk).update(extra_specs={"tier": "x"}, is_public=False)
+    Image.objects.filter(pk=cloud.image.pk).update(properties={"tier": "x"})
     FlavorAccess.objects.create(flavor=cloud.nano, project=cloud.demo)
 
     def fill(call: Call) -> str:

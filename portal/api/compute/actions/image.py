@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
-from rest_framework.exceptions import ValidationError
 from rest_framework.response import Response
 
 from compute.instances import check_metadata_count
@@ -15,8 +14,8 @@ from compute.operations.snapshot import CreateBackup, CreateImage
 from portal.api.body import Body, StrictCharField, StrictIntegerField
 from portal.api.compute.actions.handler import Answer, object_of
 from portal.api.compute.base import ComputeView
+from portal.api.compute.image_metadata import check_names
 from portal.api.compute.server_body import MetadataField, NameField
-from portal.api.image.schema import PROPERTIES, RESERVED
 from portal.api.wire import HeadersOnly
 
 
@@ -28,9 +27,7 @@ class CreateImageBody(Body):
 
     def validate_metadata(self, items: dict[str, str]) -> dict[str, str]:
         """Refuse the names of an image's own attributes."""
-        if taken := sorted(name for name in items if name in PROPERTIES or name in RESERVED):
-            raise ValidationError(f"An image has an attribute of this name: {taken[0]}.")
-        return items
+        return check_names(items)
 
 
 class CreateBackupBody(CreateImageBody):
