@@ -101,6 +101,7 @@ declare(
     Rule(_C + "extensions", "reader", "List the extensions of the compute API."),
     Rule(_C + "proxy:images", "reader", "See images through the compute API (up to 2.35)."),
     Rule(_C + "proxy:images:delete", "member", "Delete an image through the compute API (up to 2.35)."),
+    Rule(_C + "proxy:images:metadata", "member", "Change an image's metadata through the compute API (up to 2.38)."),
     Rule(_C + "proxy:networks", "reader", "See networks through the compute API (up to 2.35)."),
     Rule(_C + "proxy:security-groups", "reader", "See security groups through the compute API (up to 2.35)."),
     Rule(_C + "proxy:security-groups:modify", "member", "Change security groups through the compute API (up to 2.35)."),

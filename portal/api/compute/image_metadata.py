@@ -17,6 +17,7 @@ from portal.api.image.schema import PROPERTIES, RESERVED
 from portal.api.wire import HeadersOnly
 
 RULE = "os_compute_api:proxy:images"
+MODIFY = "os_compute_api:proxy:images:metadata"
 
 
 def check_names(items: dict[str, str]) -> dict[str, str]:
@@ -46,12 +47,12 @@ class ImageMetadata(ComputeView):
         """List an image's metadata (up to 2.38)."""
         return Response({"metadata": find_image(self, image_id).properties})
 
-    @call(RULE, until="2.38")
+    @call(MODIFY, until="2.38")
     def post(self, request: Request, image_id: str) -> Response:
         """Add to an image's metadata (up to 2.38)."""
         return self._answer(image_id, replace=False)
 
-    @call(RULE, until="2.38")
+    @call(MODIFY, until="2.38")
     def put(self, request: Request, image_id: str) -> Response:
         """Replace an image's metadata (up to 2.38)."""
         return self._answer(image_id, replace=True)
@@ -72,7 +73,7 @@ class ImageMetadataItem(ComputeView):
         """Show one item of an image's metadata (up to 2.38)."""
         return Response({"meta": {key: self._image_with(image_id, key).properties[key]}})
 
-    @call(RULE, until="2.38")
+    @call(MODIFY, until="2.38")
     def put(self, request: Request, image_id: str, key: str) -> Response:
         """Change or add one item of an image's metadata (up to 2.38)."""
         image, meta = find_image(self, image_id), self.body.get("meta")
@@ -84,7 +85,7 @@ class ImageMetadataItem(ComputeView):
         _write(self, image, meta)
         return Response({"meta": meta})
 
-    @call(RULE, until="2.38")
+    @call(MODIFY, until="2.38")
     def delete(self, request: Request, image_id: str, key: str) -> HeadersOnly:
         """Take an item out of an image's metadata (up to 2.38)."""
         image = self._image_with(image_id, key)
