@@ -43,8 +43,8 @@ def asked(cloud: Cloud, server_id: str, *commands: str) -> str:
     with SerialPort(cloud.libvirt, server_id) as port:
         port.log_in()
         port.output = ""
-        port.type("; ".join(commands) + "; echo e''nd\n")
-        port.wait_for("end")
+        port.type("; ".join(commands) + "; echo fi''nis\n")
+        port.wait_for("finis")
         said = port.output
         port.type("exit\n")  # the next one logs in again
         port.wait_for("login:")
