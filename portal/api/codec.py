@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import IO, Any
 
 import orjson
@@ -12,6 +13,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 BODY_CAP_BYTES = 4 << 20
+# As JSON writes it. It is no part of any name or text, and PostgreSQL cannot store it.
+NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 class JSONParser(BaseParser):
@@ -26,6 +29,8 @@ class JSONParser(BaseParser):
             raise ParseError("The request body is larger than 4 MiB.")
         if not raw.strip():
             return {}
+        if NUL.search(raw):
+            raise ParseError("The request body holds the character NUL.")
         try:
             return orjson.loads(raw)
         except orjson.JSONDecodeError as error:

@@ -17,6 +17,12 @@ class ApiView(APIView):
 
     form: ClassVar[str] = "nacelle"
 
+    def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
+        """NUL is no part of any name, and databases choke on it."""
+        super().initial(request, *args, **kwargs)
+        if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
+            raise ParseError("The address holds the character NUL.")
+
     @property
     def actor(self) -> Actor:
         """Who is calling."""

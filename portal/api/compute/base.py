@@ -66,21 +66,17 @@ class ComputeView(VersionedViewMixin, ApiView):
     form: ClassVar[str] = "compute"
     range = RANGE
     url_project: str | None = None
-    has_nul = False
 
     def dispatch(self, request: Any, *args: Any, project_id: str | None = None, **kwargs: Any) -> Any:
         """Take what the prefix says off the arguments of the handlers."""
         self.url_project = project_id
-        self.has_nul = "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", "")
         if request.path.startswith(f"{ROOT}/v2/"):
             self.range = LEGACY
         return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Any, *args: Any, **kwargs: Any) -> None:
-        """A project in the path must be the token's; NUL is no part of any name, and databases choke on it."""
+        """A project in the path must be the token's."""
         super().initial(request, *args, **kwargs)
-        if self.has_nul:
-            raise ParseError("The address holds the character NUL.")
         if self.url_project is not None and request.auth and self.url_project != self.actor.project_id:
             raise ParseError(
                 f"Malformed request URL: URL's project_id '{self.url_project}' doesn't match Context's project_id "

@@ -105,8 +105,6 @@ class IdentityView(ApiView):
             name, _, comparator = key.partition("__")
             if name not in names:
                 continue
-            if "\0" in value:
-                return rows.none()
             if name == "enabled":
                 rows = rows.filter(enabled=is_true(value))
             elif not comparator:
