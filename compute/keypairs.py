@@ -113,9 +113,7 @@ def _check_user(actor: Actor, user_id: str, verb: str) -> None:
         enforce(actor, RULE + "other_user")
 
 
-def _keep(
-    actor: Actor, *, name: str, public_key: str, fingerprint: str, kind: str, user_id: str | None
-) -> KeyPair:
+def _keep(actor: Actor, *, name: str, public_key: str, fingerprint: str, kind: str, user_id: str | None) -> KeyPair:
     owner = user_id or actor.user_id
     _check_user(actor, owner, "create")
     if len(public_key) > PUBLIC_KEY_CAP:

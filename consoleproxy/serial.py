@@ -87,7 +87,7 @@ class Port:
     def close(self) -> None:
         """End both threads. May block for as long as the host takes to hear it."""
         self._stream.close()
-        with suppress(queue.Full):     # a writer that is behind finds the stream closed at its next piece
+        with suppress(queue.Full):  # a writer that is behind finds the stream closed at its next piece
             self._typed.put_nowait(b"")
 
     def _read(self) -> None:
@@ -101,7 +101,7 @@ class Port:
         self._on_news()
 
     def _write(self) -> None:
-        with suppress(HypervisorError):    # it has ended, and the reader says so
+        with suppress(HypervisorError):  # it has ended, and the reader says so
             while data := self._typed.get():
                 self._stream.send(data)
 
@@ -160,7 +160,7 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
         if self._ended:
             return
         await self._release(why)
-        with suppress(RuntimeError, OSError):          # it has closed itself meanwhile
+        with suppress(RuntimeError, OSError):  # it has closed itself meanwhile
             await self.close(code=code, reason=why.encode()[:120].decode(errors="ignore"))
 
     async def _release(self, why: str = "by the browser") -> None:
@@ -190,7 +190,7 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
 
     async def _send_output(self, port: Port, grant: Grant) -> None:
         """What the guest writes, as fast as the browser reads it; then why it stopped."""
-        with suppress(RuntimeError, OSError):          # the browser is gone; the release follows
+        with suppress(RuntimeError, OSError):  # the browser is gone; the release follows
             while not port.ended:
                 await self._news.wait()
                 self._news.clear()
@@ -200,11 +200,11 @@ class SerialConsole(AsyncWebsocketConsumer):  # type: ignore[misc]  # channels s
 
     # called from other threads ----------------------------------------------------------------------
     def _wake(self) -> None:
-        with suppress(RuntimeError):                   # the server is stopping
+        with suppress(RuntimeError):  # the server is stopping
             self._loop.call_soon_threadsafe(self._news.set)
 
     def _end_soon(self, why: str) -> None:
-        with suppress(RuntimeError):                   # the server is stopping
+        with suppress(RuntimeError):  # the server is stopping
             asyncio.run_coroutine_threadsafe(self._end(why), self._loop)
 
     def _authorise(self) -> Session:

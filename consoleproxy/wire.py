@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", UserWarning)   # without numpy, which would cost more memory than it saves time
+    warnings.simplefilter("ignore", UserWarning)  # without numpy, which would cost more memory than it saves time
     from websockify.websocket import WebSocketWantReadError, WebSocketWantWriteError
     from websockify.websockifyserver import CompatibleWebSocket
 
@@ -122,7 +122,7 @@ class Pump:
     def close(self, closing: Closing) -> None:
         """Say goodbye to the browser, and give it a moment to hear it."""
         raw = self._browser.socket
-        if raw is None:                # it said goodbye first
+        if raw is None:  # it said goodbye first
             return
         reason = closing.why.encode()[:120].decode(errors="ignore")
         with contextlib.suppress(OSError):

@@ -44,11 +44,11 @@ class HostFacts:
 
     hostname: str
     uuid: str
-    hypervisor_type: str          # "QEMU", as libvirt calls it
-    hypervisor_version: int       # 7002022 for QEMU 7.2.22
+    hypervisor_type: str  # "QEMU", as libvirt calls it
+    hypervisor_version: int  # 7002022 for QEMU 7.2.22
     libvirt_version: int
-    architecture: str             # "x86_64"
-    domain_type: str              # "kvm" only where the CPU really has vmx or svm, else "qemu"
+    architecture: str  # "x86_64"
+    domain_type: str  # "kvm" only where the CPU really has vmx or svm, else "qemu"
     cpu_model: str
     cpu_vendor: str
     cpu_sockets: int
@@ -56,7 +56,7 @@ class HostFacts:
     cpu_threads: int
     vcpus: int
     memory_mb: int
-    disk_gb: int                  # capacity of the pool that holds the guests' disks
+    disk_gb: int  # capacity of the pool that holds the guests' disks
     cpu_features: tuple[str, ...] = ()
     capabilities: frozenset[str] = frozenset()
 
@@ -92,7 +92,7 @@ class Observed:
     uuid: UUID
     name: str
     power_state: PowerState
-    managed: bool                 # defined by Nacelle (it carries our metadata element)
+    managed: bool  # defined by Nacelle (it carries our metadata element)
 
 
 # The first three octets of Neutron's MAC addresses (its option base_mac).
@@ -121,8 +121,8 @@ class NetworkSpec:
     """
 
     uuid: UUID
-    cidr: str                     # "10.77.0.0/20"
-    gateway: str                  # "10.77.0.1": the address of the host's bridge
+    cidr: str  # "10.77.0.0/20"
+    gateway: str  # "10.77.0.1": the address of the host's bridge
     mtu: int = 1500
     dhcp: bool = True
     dns_servers: tuple[str, ...] = ()
@@ -146,10 +146,10 @@ class Disk:
     """A disk of a guest. ``volume`` is a name in the driver's pool."""
 
     volume: str
-    target: str                   # "vda", "sda" (cdrom)
-    format: str = "qcow2"         # always said, never probed (OSSA-2016-001 and its kin)
-    bus: str = "virtio"           # "virtio", "sata", "scsi", "ide"
-    device: str = "disk"          # "disk" or "cdrom"
+    target: str  # "vda", "sda" (cdrom)
+    format: str = "qcow2"  # always said, never probed (OSSA-2016-001 and its kin)
+    bus: str = "virtio"  # "virtio", "sata", "scsi", "ide"
+    device: str = "disk"  # "disk" or "cdrom"
     boot_order: int | None = None
     read_only: bool = False
     serial: str | None = None
@@ -178,11 +178,11 @@ class Guest:
     memory_mb: int
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
-    domain_type: str | None = None            # None: as HostFacts.domain_type says
-    machine: str = "pc"                       # QEMU machine type
-    cpu_mode: str | None = None               # None: the best that the domain type allows
-    console_listen: str = "127.0.0.1"         # where VNC listens on the host
-    metadata: tuple[tuple[str, str], ...] = field(default=())   # written into our metadata element
+    domain_type: str | None = None  # None: as HostFacts.domain_type says
+    machine: str = "pc"  # QEMU machine type
+    cpu_mode: str | None = None  # None: the best that the domain type allows
+    console_listen: str = "127.0.0.1"  # where VNC listens on the host
+    metadata: tuple[tuple[str, str], ...] = field(default=())  # written into our metadata element
 
 
 @dataclass(frozen=True)

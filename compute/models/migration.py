@@ -61,7 +61,9 @@ class Migration(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [
             models.UniqueConstraint(
-                fields=["instance"], condition=models.Q(status__in=OPEN_MIGRATIONS), name="one_open_migration_an_instance"
+                fields=["instance"],
+                condition=models.Q(status__in=OPEN_MIGRATIONS),
+                name="one_open_migration_an_instance",
             )
         ]
 

@@ -33,7 +33,7 @@ class TokenAuthentication(BaseAuthentication):
         except InvalidToken as error:
             raise NotAuthenticated(UNAUTHORIZED) from error
         if not allows_request(token, request.method or "", request.path):
-            raise NotAuthenticated(UNAUTHORIZED)          # keystonemiddleware's answer to a request off the rules
+            raise NotAuthenticated(UNAUTHORIZED)  # keystonemiddleware's answer to a request off the rules
         identify(token.actor.user_name, token.actor.project_name or "-")
         return token.user, token
 

@@ -99,7 +99,7 @@ def _of_rest_framework(error: exceptions.APIException, form: str) -> Response:
     status = error.status_code
     headers = {}
     if isinstance(error, exceptions.NotAuthenticated | exceptions.AuthenticationFailed):
-        status, form = 401, "identity"            # keystonemiddleware answers for every service
+        status, form = 401, "identity"  # keystonemiddleware answers for every service
         from portal.api.authentication import TokenAuthentication
 
         headers["WWW-Authenticate"] = TokenAuthentication().authenticate_header(None)  # type: ignore[arg-type]

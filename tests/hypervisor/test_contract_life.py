@@ -159,7 +159,11 @@ def test_a_guest_without_an_agent_takes_no_password(bench: Bench) -> None:
 
 
 CALLS: dict[str, tuple[Any, ...]] = {
-    "pause": (), "unpause": (), "suspend": (), "inject_nmi": (), "set_password": ("root", "secret"),
+    "pause": (),
+    "unpause": (),
+    "suspend": (),
+    "inject_nmi": (),
+    "set_password": ("root", "secret"),
 }
 
 
@@ -271,7 +275,10 @@ def on_an_overlay(bench: Bench) -> Guest:
 
 
 STATES: dict[str, tuple[str, ...]] = {
-    "off": (), "running": ("start",), "paused": ("start", "pause"), "suspended": ("start", "suspend"),
+    "off": (),
+    "running": ("start",),
+    "paused": ("start", "pause"),
+    "suspended": ("start", "suspend"),
 }
 
 

@@ -69,9 +69,7 @@ def test_a_daemon_that_refuses_says_why(machine: Path, tmp_path: Path, monkeypat
         daemons.ensure_running(tmp_path)
 
 
-def test_a_daemon_that_stays_silent_is_given_up(
-    machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_daemon_that_stays_silent_is_given_up(machine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(daemons, "START_SECONDS", 0.1)
     install(machine, "#!/bin/sh\nexit 0\n")

@@ -401,9 +401,7 @@ def wire(libvirtd: None, tmp_path: Path) -> Iterator[tuple[str, Callable[[], Non
     shutil.rmtree(path.parent)
 
 
-def test_a_lost_host_is_told_and_found_again(
-    wire: tuple[str, Callable[[], None]], real: LibvirtHypervisor
-) -> None:
+def test_a_lost_host_is_told_and_found_again(wire: tuple[str, Callable[[], None]], real: LibvirtHypervisor) -> None:
     uri, cut = wire
     driver = LibvirtHypervisor(uri, *place(real))
     lost: list[str] = []

@@ -33,14 +33,14 @@ from tests.hypervisor.test_libvirt import PROMPT, Booted, Talk, answers, boot, w
 pytestmark = pytest.mark.real
 
 MIB = 1024**2
-BOOT_SECONDS = 300.0   # of an emulated guest, on a machine that does much else
+BOOT_SECONDS = 300.0  # of an emulated guest, on a machine that does much else
 
 # An agent of a few lines: it answers libvirt's greeting, and keeps what it was asked. Until libvirt has
 # seen that the port is open in the guest, reading from it says "end of file".
 AGENT = (
     "port=/dev/$(cd /sys/class/virtio-ports && grep -l guest_agent */name | cut -d/ -f1); "
-    "(while true; do read -r asked || { sleep 0.1; continue; }; echo \"$asked\" >> /tmp/asked; case $asked in "
-    "*guest-sync*) echo \"{\\\"return\\\": $(echo \"$asked\" | sed 's/.*\"id\": *//;s/[^0-9].*//')}\";; "
+    '(while true; do read -r asked || { sleep 0.1; continue; }; echo "$asked" >> /tmp/asked; case $asked in '
+    '*guest-sync*) echo "{\\"return\\": $(echo "$asked" | sed \'s/.*"id": *//;s/[^0-9].*//\')}";; '
     "*) echo '{\"return\": {}}';; esac; done <>$port >&0) & echo agent $((6*7))"
 )
 

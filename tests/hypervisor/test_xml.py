@@ -157,8 +157,17 @@ def test_every_field_changes_the_document() -> None:
     """No value is taken and forgotten."""
     guest, place = DOMAINS["everything"]
     changes: dict[str, Any] = {
-        "uuid": UUID(int=1), "name": "other", "title": "other", "vcpus": 2, "memory_mb": 128, "nics": (),
-        "domain_type": "qemu", "machine": "pc", "cpu_mode": "maximum", "console_listen": "::1", "metadata": (),
+        "uuid": UUID(int=1),
+        "name": "other",
+        "title": "other",
+        "vcpus": 2,
+        "memory_mb": 128,
+        "nics": (),
+        "domain_type": "qemu",
+        "machine": "pc",
+        "cpu_mode": "maximum",
+        "console_listen": "::1",
+        "metadata": (),
     }
     assert set(changes) | {"disks"} == {field.name for field in dataclasses.fields(Guest)}
     before = xml.to_string(xml.domain(guest, place))

@@ -13,7 +13,7 @@ from compute.hypervisor.fake.host import ON
 from compute.hypervisor.fake.storage import FakeStorage
 from compute.hypervisor.interface import Busy, Gone, Nic
 
-COPY_STEPS = (0, 50, 100)   # percent
+COPY_STEPS = (0, 50, 100)  # percent
 
 
 class FakeDevices(FakeGuests, FakeStorage):

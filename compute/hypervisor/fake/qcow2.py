@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 
 CLUSTER = 1 << 16
-ENTRIES = CLUSTER // 8                        # of an L2 table
-COPIED = 1 << 63                              # "referenced once": may be written in place
+ENTRIES = CLUSTER // 8  # of an L2 table
+COPIED = 1 << 63  # "referenced once": may be written in place
 HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
 
 
@@ -20,7 +20,7 @@ def flat(content: bytes, size_bytes: int) -> bytes:
     """
     tables = max(1, -(-size_bytes // (CLUSTER * ENTRIES)))
     l1_clusters = -(-tables * 8 // CLUSTER)
-    l1_at, filled = 3, 3 + l1_clusters        # clusters: header, refcount table, refcount block, L1, then the rest
+    l1_at, filled = 3, 3 + l1_clusters  # clusters: header, refcount table, refcount block, L1, then the rest
     l1, parts = [0] * tables, []
     for table in range(-(-len(content) // (CLUSTER * ENTRIES))):
         entries, data = _table(content[table * CLUSTER * ENTRIES :][: CLUSTER * ENTRIES], filled + 1)

@@ -10,7 +10,7 @@ from compute.hypervisor.fake.faults import question, verb
 from compute.hypervisor.fake.host import FakeHost
 from compute.hypervisor.interface import Busy, Failed, Gone, NoSpace, PowerState
 
-KEPT_BYTES = 4 * 1024**2   # of a larger volume only the size is kept, and it reads as zeros
+KEPT_BYTES = 4 * 1024**2  # of a larger volume only the size is kept, and it reads as zeros
 
 
 class FakeStorage(FakeHost):

@@ -20,7 +20,7 @@ from compute.hypervisor.libvirt import xml, xml_storage
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
-NOTHING_YET = -2          # what a stream that does not block answers instead of waiting
+NOTHING_YET = -2  # what a stream that does not block answers instead of waiting
 FULL_SECONDS = 0.01
 
 

@@ -21,7 +21,7 @@ from compute.hypervisor.interface import Failed
 
 SOCKETS = Path("/run/libvirt")
 LOG_DAEMON_SOCKETS = ("virtlogd-sock",)
-HYPERVISOR_SOCKETS = ("libvirt-sock", "virtqemud-sock")   # one daemon for all, or one of many
+HYPERVISOR_SOCKETS = ("libvirt-sock", "virtqemud-sock")  # one daemon for all, or one of many
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
 KVM = Path("/dev/kvm")

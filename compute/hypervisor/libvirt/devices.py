@@ -15,8 +15,8 @@ from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.interruptions import is_suspended, only_while_on
 from compute.hypervisor.libvirt.session import Session
 
-RELEASE_SECONDS = 20.0      # in which a guest is to let go of a card
-ASK_AGAIN_SECONDS = 5.0     # a guest whose kernel does not listen yet misses the request
+RELEASE_SECONDS = 20.0  # in which a guest is to let go of a card
+ASK_AGAIN_SECONDS = 5.0  # a guest whose kernel does not listen yet misses the request
 POLL_SECONDS = 0.05
 
 LIVE = libvirt.VIR_DOMAIN_AFFECT_LIVE

@@ -47,7 +47,7 @@ BY_TEXT: tuple[tuple[str, type[HypervisorError]], ...] = (
     ("is still in use", Busy),
     ("still being allocated", Busy),
     ("has asynchronous jobs running", Busy),
-    ("failed to get \"write\" lock", Busy),
+    ('failed to get "write" lock', Busy),
     ("cannot acquire state change lock", Busy),
     ("no more available pci slots", Unsupported),
 )

@@ -20,7 +20,7 @@ class _Loop:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self.process: int | None = None     # where it was registered
+        self.process: int | None = None  # where it was registered
 
     def after_fork(self) -> None:
         """The lock may have been held by a thread that does not exist here."""

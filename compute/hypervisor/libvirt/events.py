@@ -38,7 +38,7 @@ class Events:
     """The verb ``watch`` of the driver."""
 
     _session: Session
-    _watched: Any                                  # the connection that the watchers are told of
+    _watched: Any  # the connection that the watchers are told of
     _registration: int
     _watchers: list[Watcher]
 

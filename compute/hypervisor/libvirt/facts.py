@@ -16,7 +16,7 @@ from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
 GIB = 1024**3
-REFRESH_SECONDS = 60.0   # libvirt counts a pool's space when it refreshes it, 0.05 s for 1000 volumes
+REFRESH_SECONDS = 60.0  # libvirt counts a pool's space when it refreshes it, 0.05 s for 1000 volumes
 VIRTUALIZATION = {"vmx", "svm"}
 
 

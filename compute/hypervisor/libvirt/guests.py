@@ -19,7 +19,7 @@ from compute.hypervisor.libvirt.facts import Facts
 from compute.hypervisor.libvirt.interruptions import Interruptions
 
 POLL_SECONDS = 0.05
-PRESS_AGAIN_SECONDS = 3.0   # a guest whose kernel does not listen yet misses the power button
+PRESS_AGAIN_SECONDS = 3.0  # a guest whose kernel does not listen yet misses the power button
 
 UNDEFINE_ALL = (
     libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE

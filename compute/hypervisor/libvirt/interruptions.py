@@ -13,7 +13,7 @@ from compute.hypervisor.interface import Busy, Unsupported
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
-AGENT_SECONDS = 10   # an agent that was asked and says nothing for so long is no agent
+AGENT_SECONDS = 10  # an agent that was asked and says nothing for so long is no agent
 
 
 class Interruptions:
@@ -86,7 +86,7 @@ class Interruptions:
 NO_AGENT = (
     libvirt.VIR_ERR_AGENT_UNRESPONSIVE,
     libvirt.VIR_ERR_AGENT_UNSYNCED,
-    getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", libvirt.VIR_ERR_AGENT_UNRESPONSIVE),   # libvirt 6.10
+    getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", libvirt.VIR_ERR_AGENT_UNRESPONSIVE),  # libvirt 6.10
 )
 
 

@@ -24,7 +24,7 @@ from compute.hypervisor.libvirt import xml, xml_network
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
-RESERVED_AHEAD = 4096   # a /20; libvirt defines and starts such a network in 0.15 s
+RESERVED_AHEAD = 4096  # a /20; libvirt defines and starts such a network in 0.15 s
 
 LIVE = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
 CONFIG = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
@@ -37,7 +37,7 @@ class Networks:
     """The network verbs of the driver."""
 
     _session: Session
-    _specs: dict[UUID, NetworkSpec]   # what this process has already seen to be so
+    _specs: dict[UUID, NetworkSpec]  # what this process has already seen to be so
     _network_lock: threading.Lock
 
     @plain_errors()

@@ -29,10 +29,10 @@ from compute.hypervisor.libvirt.errors import error_class, has_code, plain_error
 from compute.hypervisor.libvirt.session import Session
 
 DATA = re.compile(r"(?P<base>.+)\.data-[0-9a-f]{8}")
-CHUNK = 256 * 1024          # libvirt's largest stream packet is a little below
-HOLE = 64 * 1024            # zeros of this size and more are not sent
+CHUNK = 256 * 1024  # libvirt's largest stream packet is a little below
+HOLE = 64 * 1024  # zeros of this size and more are not sent
 ZEROS = bytes(HOLE)
-COPY_SECONDS = 3600.0       # a copy on the host takes no longer
+COPY_SECONDS = 3600.0  # a copy on the host takes no longer
 POLL_SECONDS = 0.2
 ABANDONED_SECONDS = 3600.0  # content that nobody has written to for so long has no uploader any more
 
@@ -177,9 +177,7 @@ class Storage:
 
     def _base_content(self, volume: str) -> str | None:
         description = self._describe(volume)
-        return None if description is None else self._own_content(
-            volume, description.findtext("backingStore/path")
-        )
+        return None if description is None else self._own_content(volume, description.findtext("backingStore/path"))
 
     def _own_content(self, volume: str, backing: str | None) -> str | None:
         """The path, if it is the content of the base of just this name."""

@@ -40,9 +40,9 @@ class DiskSource:
 class Place:
     """What the host adds to a guest's definition."""
 
-    domain_type: str                      # "kvm" or "qemu", used where the guest has no wish
-    architecture: str                     # "x86_64"
-    console_log: str                      # path of the file on the host
+    domain_type: str  # "kvm" or "qemu", used where the guest has no wish
+    architecture: str  # "x86_64"
+    console_log: str  # path of the file on the host
     sources: tuple[DiskSource, ...] = ()  # one for each disk, in order
 
 

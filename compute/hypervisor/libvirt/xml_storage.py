@@ -10,9 +10,7 @@ Element = etree._Element
 
 def pool(name: str, path: str, mode: str = "0711") -> Element:
     """A folder. QEMU's own user must pass through it to its disks, and may list nothing."""
-    return E.pool(
-        E.name(name), E.target(E.path(path), E.permissions(E.mode(mode))), type="dir"
-    )
+    return E.pool(E.name(name), E.target(E.path(path), E.permissions(E.mode(mode))), type="dir")
 
 
 def volume(name: str, size_bytes: int, format: str = "raw", backing: str | None = None) -> Element:

@@ -19,7 +19,7 @@ class Command(BaseCommand):
     """Serves consoles until it is told to stop."""
 
     help = "Carry guests' screens to browsers: the proxy that noVNC connects to."
-    requires_system_checks = []     # they import every view: memory that this process never needs
+    requires_system_checks = []  # they import every view: memory that this process never needs
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Run until SIGTERM or SIGINT. Ends with one sentence and status 1 if it cannot listen."""
