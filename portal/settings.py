@@ -209,11 +209,12 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = 31_536_000 if SECURE else 0
 X_FRAME_OPTIONS = "DENY"
-# W004: names are unique within a domain, and our own backend looks them up so.
-# security.W004/W008/W012/W016: set above when PUBLIC_URL is https; plain http is for loopback only.
-SILENCED_SYSTEM_CHECKS = ["auth.W004"] + (
-    [] if SECURE else ["security.W004", "security.W008", "security.W012", "security.W016"]
-)
+# auth.W004: names are unique within a domain, and our own backend looks them up so.
+# security.W005, W008, W021: subdomains, the redirect to https and the preload list are the business of whoever
+# runs the TLS proxy in front. The others are set above when PUBLIC_URL is https; plain http is for loopback only.
+_PROXYS_BUSINESS = ["security.W005", "security.W008", "security.W021"]
+_ONLY_WITH_HTTPS = ["security.W004", "security.W012", "security.W016"]
+SILENCED_SYSTEM_CHECKS = ["auth.W004", *_PROXYS_BUSINESS, *([] if SECURE else _ONLY_WITH_HTTPS)]
 
 LANGUAGE_CODE = "en"
 TIME_ZONE = "UTC"
@@ -248,6 +249,7 @@ SPECTACULAR_SETTINGS = {
     "SERVERS": [{"url": "/nacelle/v1"}],
     "SERVE_PERMISSIONS": ["portal.api.authentication.HasToken"],
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENABLE_DJANGO_DEPLOY_CHECK": False,  # it would ask OpenStack's APIs for schemas, too
 }
 
 LOGGING_CONFIG = "portal.logs.configure"
