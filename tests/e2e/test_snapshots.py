@@ -34,7 +34,7 @@ def asked(cloud: Cloud, server_id: str, *commands: str) -> str:
     with SerialPort(cloud.libvirt, server_id) as port:
         port.log_in()
         port.output = ""
-        port.type("; ".join(commands) + "; echo e''nd\n")
+        port.type("; ".join(commands) + "; echo e''nd; exit\n")
         port.wait_for("end")
         return port.output.replace("\r", "")
 
