@@ -44,7 +44,7 @@ Services can be forced down.
 (Evacuating no longer takes a password.)
 (Server groups take soft policies.)
 Administrators see the status of a server's host.
-(Crash dumps.)
+Crash dumps.
 (The project in the path is optional; here it always was.)
 Servers have a description of their own, in place of the name's copy.
 (Volumes of shelved servers.)
@@ -72,7 +72,7 @@ The limit of image metadata is gone.
 (Tags on disks and network cards at creation, again.)
 (Nova's proxy of hosts is gone.)
 (Actions on fixed and floating addresses are gone.)
-(Creating an image answers with its id.)
+Creating an image answers with its id.
 (Request ids under the name that all services share; here they always were.)
 A server shows its flavor as it was, instead of a link to it.
 (Diagnostics in one form.)
@@ -104,7 +104,7 @@ A lock has a reason, and lists are filtered by it.
 Administrators name the host at creation without naming the zone.
 Unknown query parameters are an error; PUT answers with the whole server; no swap is 0.
 (Power events of bare metal.)
-(Unshelving into a zone.)
+Unshelving into a zone.
 (The topology of a server.)
 (Volumes that are deleted with their server, at attachment.)
 (Migrations say whose they are.)
@@ -118,7 +118,7 @@ Administrators see the details of an action's failed steps.
 Hypervisors no longer show their load; their statistics and the path of the uptime are gone.
 (Volume attachments show the ids of their parts.)
 A server's host name can be chosen, and everybody sees it.
-(Unshelving to a host.)
+Unshelving to a host.
 Key pairs are imported only, and their names may hold @ and dots.
 (Rebuilding servers that boot from volumes.)
 Host names may be fully qualified.
