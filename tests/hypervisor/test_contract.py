@@ -130,11 +130,11 @@ def test_a_base_that_breaks_off_is_not_there(bench: Bench) -> None:
 
 
 def test_a_base_wanted_by_many_at_once_comes_whole(bench: Bench) -> None:
-    def want() -> None:
+    def want(number: int) -> None:
         bench.driver.ensure_base("base", len(CONTENT), in_pieces)
-        bench.driver.create_overlay(f"disk-{threading.get_ident()}", "base", 4 * MIB)
+        bench.driver.create_overlay(f"disk-{number}", "base", 4 * MIB)
 
-    threads = [threading.Thread(target=want) for _ in range(4)]
+    threads = [threading.Thread(target=want, args=(number,)) for number in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
