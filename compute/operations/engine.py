@@ -8,6 +8,7 @@ tests and the checks read these facts; nothing is written a second time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,6 +28,14 @@ from portal.requestid import current_request_id
 if TYPE_CHECKING:
     from compute.hypervisor.interface import Hypervisor
     from compute.operations.leases import Lease
+
+
+# How often a request looks again when another one came between its looks.
+LOOKS = 2
+
+
+class Overtaken(Conflict):
+    """Another request for the instance came in between; what is right now may be another answer."""
 
 
 class AnotherLane(Exception):
@@ -170,6 +179,15 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, *, sec
     (deleted meanwhile) and what the operation's ``prepare`` raises. Nothing is changed unless all of it is.
     """
     enforce(actor, operation.policy, instance.project_id)
+    for _ in range(LOOKS):
+        with suppress(Overtaken):
+            return _request(operation, instance, actor, secret, params)
+    return _request(operation, instance, actor, secret, params)
+
+
+def _request(
+    operation: type[Operation], instance: Instance, actor: Actor, secret: str, params: dict[str, Any]
+) -> Action:
     with transaction.atomic():
         # Before the instance, as a worker does that writes to it: else the two could wait for each other,
         # and what may come at any time (a deletion) would be refused while something else ends.
@@ -183,8 +201,10 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, *, sec
         as_seen = Instance.objects.filter(
             pk=seen.pk, vm_state=seen.vm_state, task_state=seen.task_state, locked=seen.locked, deleted_at=None
         )
-        if not as_seen.update(task_state=operation.during, updated_at=timezone.now()):
-            raise Conflict(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
+        changed = not as_seen.update(task_state=operation.during, updated_at=timezone.now())
+        # The instance is ours now; an action that another request has added since we looked was not seen.
+        if changed or {action.pk for action in open_actions(seen)} - {action.pk for action in under_way}:
+            raise Overtaken(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
         if operation.over:
             cancel(under_way, f"{operation.label} came in between")
         operation.prepare(seen, actor, params)

@@ -20,10 +20,10 @@ from django.utils import timezone
 
 from compute.errors import ComputeError
 from compute.hypervisor.interface import HypervisorError, Unreachable
-from compute.models import Action, ActionState, Event, Fault, Host, announce
+from compute.models import Action, ActionState, Event, Fault, Host, Instance, announce
 from compute.operations import OPERATIONS
 from compute.operations.doorbell import ring_next
-from compute.operations.engine import AnotherLane, Operation, Step, past_limit
+from compute.operations.engine import AnotherLane, Operation, Step, cancel, past_limit
 from compute.operations.leases import Lost, take
 from portal.requestid import working_on
 
@@ -59,6 +59,9 @@ def perform(action_id: int, lane: str) -> None:
 def _work(operation: Operation) -> bool:
     """Run the steps to an end. Returns whether the operation now waits: for its host, or the database."""
     action = operation.action
+    if operation.instance.deleted_at is not None:
+        cancel([action], "The server is deleted already.")
+        return False
     if action.attempts > MAX_ATTEMPTS or past_limit(action, type(operation)):
         error = ComputeError(f"{operation.label} did not end within its limit of {operation.limit}; given up.")
         _undo(operation, list(operation.steps))
@@ -174,6 +177,8 @@ def _finish(operation: Operation, state: ActionState, message: str, fields: dict
         raise Lost("cancelled at the last moment")
     if operation.during is not None:  # else the task under way, if there is one, is another's
         fields = {"task_state": None, **fields}
+    if not Instance.objects.filter(pk=operation.instance.pk, deleted_at=None).exists():
+        raise Lost("the instance is deleted already")
     operation.set_instance(**fields)
     announce("server", operation.instance.pk, operation.instance.project_id)
 

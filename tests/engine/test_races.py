@@ -114,3 +114,19 @@ def test_an_operation_that_nobody_knows_here_keeps_the_janitor_from_no_other(clo
     monkeypatch.setattr("compute.operations.doorbell.ring", lambda number, *_: rung.append(number))
     assert sweep() == 1
     assert rung == [Action.objects.get(instance=second).pk]
+
+
+def test_two_deletions_of_one_instance_give_back_once(cloud, alice, drain):
+    """On PostgreSQL two requests at once could each add a row; the second one finds nothing left to do."""
+    wanted = BootRequest(name="web", flavor_id=cloud.nano.id, image_id=str(cloud.image.id), min_count=2, max_count=2)
+    gone, stays = create(alice.actor, wanted)
+    drain()
+    gone.refresh_from_db()
+    first = request(OPERATIONS["delete"], gone, alice.actor)
+    second = Action.objects.create(instance=gone, operation="delete", request_id="req-2", project_id=gone.project_id)
+    drain()
+    assert [Action.objects.get(pk=one.pk).state for one in (first, second)] == ["done", "cancelled"]
+    assert Host.objects.get().instances_used == 1
+    assert quota.usage(cloud.demo.id)["instances"] == 1
+    stays.refresh_from_db()
+    assert stays.vm_state == "active"
