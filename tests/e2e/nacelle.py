@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, LiteralString
 from urllib.parse import urlsplit
@@ -239,7 +240,12 @@ class Nacelle:
         """The names that its networks have in libvirt: those whose bridge has an address of its range."""
         gateway = self.settings["NACELLE_PRIVATE_CIDR"].replace(".0/20", ".1")
         with contextlib.closing(libvirt.open(self.uri)) as connection:
-            return [one.name() for one in connection.listAllNetworks() if f"'{gateway}'" in one.XMLDesc()]
+            found = []
+            for one in connection.listAllNetworks():
+                with suppress(libvirt.libvirtError):  # somebody else's network may go while we look
+                    if f"'{gateway}'" in one.XMLDesc():
+                        found.append(one.name())
+            return found
 
 
 def title(process: psutil.Process) -> str:
