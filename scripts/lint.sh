@@ -13,4 +13,4 @@ run $bin/mypy portal compute scheduler consoleproxy manage.py
 run $bin/python manage.py check --fail-level WARNING
 run $bin/python manage.py makemigrations --check --dry-run
 NACELLE_PUBLIC_URL=https://cloud.example.org run $bin/python manage.py check --deploy --fail-level WARNING
-run $bin/djlint templates --check --lint --quiet
+run $bin/djlint templates --lint --quiet

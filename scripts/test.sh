@@ -12,4 +12,6 @@ fi
 printf '%s\n' "--- SQLite"
 .venv/bin/python -m pytest "$@"
 printf '%s\n' "--- PostgreSQL and Redis"
-scripts/with-servers.sh .venv/bin/python -m pytest -m "not driver" "$@"
+# What is about the browser, the client or the hypervisor alone does not come to another end with another database.
+scripts/with-servers.sh .venv/bin/python -m pytest -m "not (driver or real or browser or client)" "$@"
+[ $# -gt 0 ] || scripts/with-servers.sh .venv/bin/python -m pytest tests/e2e/test_instances.py tests/e2e/test_kills.py
