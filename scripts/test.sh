@@ -9,6 +9,11 @@ if [ ! -x .venv-client/bin/openstack ] || ! cmp -s requirements-client.txt .venv
     .venv-client/bin/pip install --disable-pip-version-check -q -r requirements-client.txt
     cp requirements-client.txt .venv-client/installed
 fi
+# One libvirt for all tests where nothing runs it; ended afterwards if it was started here.
+libvirt() { .venv/bin/python -c "from pathlib import Path; from compute.hypervisor.libvirt import daemons; daemons.$1(Path('var/libvirt-tests').resolve())"; }
+mkdir -p var
+libvirt ensure_running
+trap 'libvirt stop' EXIT
 printf '%s\n' "--- SQLite"
 .venv/bin/python -m pytest "$@"
 printf '%s\n' "--- PostgreSQL and Redis"
