@@ -64,7 +64,7 @@ def ssh_fingerprint(public_key: str) -> str:
 def certificate_fingerprint(certificate: str) -> str:
     """The SHA-1 of a certificate with colons. Raises Invalid for what is none."""
     try:
-        digest = x509.load_pem_x509_certificate(certificate.encode()).fingerprint(hashes.SHA1())  # noqa: S303
+        digest = x509.load_pem_x509_certificate(certificate.encode()).fingerprint(hashes.SHA1())  # noqa: S303  (how Nova names x509 keys)
     except ValueError as error:
         raise Invalid(
             "Keypair data is invalid: failed to generate X509 fingerprint; it is no PEM certificate"

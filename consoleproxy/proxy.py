@@ -91,7 +91,7 @@ class Handler(ProxyRequestHandler):  # type: ignore[misc]  # websockify ships no
         self._told_to_end = why
 
 
-class Proxy(LibProxyServer):  # type: ignore[misc]
+class Proxy(LibProxyServer):  # type: ignore[misc]  # nor types for its server
     """The listening side. ``address`` is (host, port); raises OSError when it cannot be had."""
 
     daemon_threads = True

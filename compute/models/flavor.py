@@ -40,7 +40,7 @@ class Flavor(models.Model):
     rxtx_factor = models.FloatField(default=1.0)
     is_public = models.BooleanField(default=True)
     disabled = models.BooleanField(default=False)
-    description = models.TextField(null=True, blank=True)  # noqa: DJ001  (null on the wire is not "")
+    description = models.TextField(null=True, blank=True)  # null on the wire is not ""
     extra_specs = models.JSONField(default=dict, blank=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
 

@@ -51,17 +51,17 @@ class Image(models.Model):
     """An image: what it is, who sees it, and the digests of its bytes. The bytes lie in a store."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
-    name = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001  (null on the wire)
+    name = models.CharField(max_length=255, null=True, blank=True)  # null on the wire
     project = models.ForeignKey("identity.Project", on_delete=models.PROTECT, related_name="images")
     status = models.CharField(max_length=16, choices=ImageStatus.choices, default=ImageStatus.QUEUED)
     visibility = models.CharField(max_length=16, choices=ImageVisibility.choices, default=ImageVisibility.SHARED)
-    disk_format = models.CharField(max_length=16, null=True, blank=True)  # noqa: DJ001
-    container_format = models.CharField(max_length=16, null=True, blank=True)  # noqa: DJ001
+    disk_format = models.CharField(max_length=16, null=True, blank=True)
+    container_format = models.CharField(max_length=16, null=True, blank=True)
     size = models.BigIntegerField(null=True, blank=True)
     virtual_size = models.BigIntegerField(null=True, blank=True)
-    checksum = models.CharField(max_length=32, null=True, blank=True)  # noqa: DJ001  (MD5, as Glance shows it)
-    hash_algorithm = models.CharField(max_length=16, null=True, blank=True)  # noqa: DJ001
-    hash_value = models.CharField(max_length=128, null=True, blank=True)  # noqa: DJ001
+    checksum = models.CharField(max_length=32, null=True, blank=True)  # MD5, as Glance shows it
+    hash_algorithm = models.CharField(max_length=16, null=True, blank=True)
+    hash_value = models.CharField(max_length=128, null=True, blank=True)
     min_disk_gb = models.PositiveIntegerField(default=0)
     min_memory_mb = models.PositiveIntegerField(default=0)
     protected = models.BooleanField(default=False)

@@ -41,7 +41,7 @@ class Instance(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     name = models.CharField(max_length=255)
-    description = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001  (null on the wire)
+    description = models.CharField(max_length=255, null=True, blank=True)  # null on the wire
     hostname = models.CharField(max_length=255)
     # No constraint on these two in the database: who had it outlives the project and the user, as in Nova.
     project = models.ForeignKey(
@@ -65,9 +65,9 @@ class Instance(models.Model):
         related_name="instances",
     )
     image_name = models.CharField(max_length=255, blank=True, default="")
-    key_name = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    key_name = models.CharField(max_length=255, null=True, blank=True)
     key_public = models.TextField(blank=True, default="")
-    user_data = models.TextField(null=True, blank=True)  # noqa: DJ001  (base64, as given)
+    user_data = models.TextField(null=True, blank=True)  # base64, as given
     config_drive = models.BooleanField(default=False, help_text="The user asked for one; every instance has one.")
     metadata = models.JSONField(default=dict, blank=True)
     tags = models.JSONField(default=list, blank=True)
@@ -84,10 +84,10 @@ class Instance(models.Model):
     )
 
     vm_state = models.CharField(max_length=24, choices=VmState.choices, default=VmState.BUILDING)
-    task_state = models.CharField(max_length=32, choices=TaskState.choices, null=True, blank=True)  # noqa: DJ001
+    task_state = models.CharField(max_length=32, choices=TaskState.choices, null=True, blank=True)
     power_state = models.IntegerField(choices=PowerState.choices, default=PowerState.NOSTATE)
     locked = models.BooleanField(default=False)
-    locked_reason = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001
+    locked_reason = models.CharField(max_length=255, null=True, blank=True)
     locked_by_admin = models.BooleanField(default=False)
     progress = models.PositiveSmallIntegerField(default=0)
     volume_names = models.JSONField(

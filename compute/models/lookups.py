@@ -22,7 +22,7 @@ class Holds(Lookup):
     def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """SQLite: look through the list."""
         left, left_params = self.process_lhs(compiler, connection)
-        return f"EXISTS (SELECT 1 FROM json_each({left}) WHERE value = %s)", (*left_params, self.rhs)  # noqa: S608
+        return f"EXISTS (SELECT 1 FROM json_each({left}) WHERE value = %s)", (*left_params, self.rhs)  # noqa: S608  (a column)
 
     def as_postgresql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
         """PostgreSQL: containment."""

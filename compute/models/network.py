@@ -98,10 +98,10 @@ class SecurityGroupRule(models.Model):
     group = models.ForeignKey(SecurityGroup, on_delete=models.CASCADE, related_name="rules")
     direction = models.CharField(max_length=8, choices=[("ingress", "ingress"), ("egress", "egress")])
     ethertype = models.CharField(max_length=8, choices=[("IPv4", "IPv4"), ("IPv6", "IPv6")], default="IPv4")
-    protocol = models.CharField(max_length=16, null=True, blank=True)  # noqa: DJ001  (null: any)
+    protocol = models.CharField(max_length=16, null=True, blank=True)  # null: any
     port_range_min = models.PositiveIntegerField(null=True, blank=True)
     port_range_max = models.PositiveIntegerField(null=True, blank=True)
-    remote_ip_prefix = models.CharField(max_length=64, null=True, blank=True)  # noqa: DJ001
+    remote_ip_prefix = models.CharField(max_length=64, null=True, blank=True)
     remote_group = models.ForeignKey(SecurityGroup, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
     description = models.CharField(max_length=255, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
