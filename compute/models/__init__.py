@@ -2,6 +2,7 @@
 
 from compute.models import lookups as lookups
 from compute.models.action import OPEN_STATES, Action, ActionState, Event
+from compute.models.aggregate import ZONE_KEY, Aggregate
 from compute.models.change import Change, announce
 from compute.models.flavor import Flavor, FlavorAccess
 from compute.models.host import Host, HostSample, HostState
@@ -11,19 +12,23 @@ from compute.models.keypair import KeyPair
 from compute.models.migration import OPEN_MIGRATIONS, Migration, MigrationStatus
 from compute.models.network import Network, Port, PortAddress, SecurityGroup, SecurityGroupRule, Subnet
 from compute.models.quota import DEFAULT_LIMITS, QuotaLimit, QuotaUsage
+from compute.models.server_group import GroupPolicy, ServerGroup
 from compute.models.states import PowerState, TaskState, VmState
 
 __all__ = [
     "DEFAULT_LIMITS",
     "OPEN_MIGRATIONS",
     "OPEN_STATES",
+    "ZONE_KEY",
     "Action",
     "ActionState",
+    "Aggregate",
     "Change",
     "Event",
     "Fault",
     "Flavor",
     "FlavorAccess",
+    "GroupPolicy",
     "Host",
     "HostSample",
     "HostState",
@@ -42,6 +47,7 @@ __all__ = [
     "QuotaUsage",
     "SecurityGroup",
     "SecurityGroupRule",
+    "ServerGroup",
     "Subnet",
     "TaskState",
     "VmState",

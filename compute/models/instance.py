@@ -78,6 +78,10 @@ class Instance(models.Model):
     disk_config = models.CharField(
         max_length=8, default="MANUAL", choices=[("AUTO", "AUTO"), ("MANUAL", "MANUAL")], help_text="As the user said."
     )
+    # Only living instances count as members; a group that goes leaves its instances where they are.
+    server_group = models.ForeignKey(
+        "compute.ServerGroup", on_delete=models.SET_NULL, null=True, blank=True, related_name="instances"
+    )
     scheduler_hints = models.JSONField(default=dict, blank=True)
     asked_host = models.CharField(
         max_length=255, blank=True, default="", help_text="The one host asked for; empty: any."
