@@ -31,4 +31,5 @@ class Aggregate(models.Model):
     @property
     def zone(self) -> str | None:
         """The availability zone that it makes of its hosts, if any."""
-        return self.metadata.get(ZONE_KEY)
+        zone: str | None = self.metadata.get(ZONE_KEY)
+        return zone
