@@ -65,6 +65,7 @@ class Request:
     disk_gb: int
     zone: str = ""
     host: str = ""
+    forced: bool = False  # onto ``host`` whatever the filters say, if its room can be claimed
     tried: frozenset[int] = field(default_factory=frozenset)
     instances: int = 1  # 0: room for one that is on the host already
 
@@ -77,5 +78,6 @@ class Request:
             disk_gb=instance.disk_gb,
             zone=instance.zone,
             host=instance.asked_host,
+            forced=instance.host_forced,
             tried=frozenset(tried),
         )

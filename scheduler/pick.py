@@ -9,11 +9,16 @@ from scheduler import claims
 from scheduler.explain import HOSTS_EXPLAINED, Explanation
 from scheduler.filters import FILTERS
 from scheduler.filters.base import name_of
+from scheduler.filters.capacity import CoreFilter, DiskFilter, RamFilter
+from scheduler.filters.state import ComputeFilter
 from scheduler.hoststate import HostView, Request, view_of
 from scheduler.weighers import WEIGHERS
 from scheduler.weighers.base import normalised
 
 __all__ = ["Placement", "Request", "place"]
+
+# What a claim asks for besides being first.
+CLAIMED = (ComputeFilter(), RamFilter(), DiskFilter(), CoreFilter())
 
 
 @dataclass(frozen=True)
@@ -27,13 +32,28 @@ class Placement:
 def place(request: Request) -> Placement:
     """Choose a host and claim the room. Call it inside the transaction that records the choice."""
     explanation = Explanation()
-    ranked = rank([view_of(host) for host in Host.objects.all()], request, explanation)
-    for view in ranked:
+    views = [view_of(host) for host in Host.objects.all()]
+    for view in forced(views, request, explanation) if request.forced else rank(views, request, explanation):
         if _claim(view.id, request):
             explanation.chosen = view.name
             return Placement(Host.objects.get(pk=view.id), explanation)
-        explanation.reject(view.name, "Claim", "its room was taken by another request meanwhile")
+        explanation.reject(view.name, "Claim", _why_not_claimed(view, request))
     return Placement(None, explanation)
+
+
+def forced(hosts: list[HostView], request: Request, explanation: Explanation) -> list[HostView]:
+    """The host that an administrator forces, whatever the filters say; none if it failed this request already."""
+    named = [host for host in hosts if host.name == request.host]
+    untried = [host for host in named if host.id not in request.tried]
+    explanation.considered = len(named)
+    explanation.filters.append({"name": "ForcedHost", "into": len(named), "out": len(untried)})
+    return untried
+
+
+def _why_not_claimed(host: HostView, request: Request) -> str:
+    """What a forced host lacks, as no filter has said it; else that somebody was faster."""
+    missing = [one.why(host, request) for one in CLAIMED if not one.passes(host, request)] if request.forced else []
+    return ", ".join(missing) or "its room was taken by another request meanwhile"
 
 
 def _claim(host_id: int, wanted: Request) -> bool:

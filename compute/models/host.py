@@ -25,6 +25,11 @@ def default_cpu_ratio() -> float:
     return settings.CPU_ALLOCATION_RATIO
 
 
+def default_zone() -> str:
+    """The zone of a host that is in no aggregate with one."""
+    return settings.DEFAULT_AVAILABILITY_ZONE
+
+
 class HostState(models.TextChoices):
     """Whether the watcher reaches the host."""
 
@@ -41,7 +46,9 @@ class Host(models.Model):
     service_uuid = models.UUIDField(unique=True, default=uuid4)
     name = models.CharField(max_length=255, unique=True)
     uri = models.CharField(max_length=255, unique=True)
-    zone = models.CharField(max_length=255, default="nova")
+    zone = models.CharField(
+        max_length=255, default=default_zone, editable=False, help_text="Of its aggregate; compute.aggregates writes it."
+    )
     domain_type = models.CharField(max_length=16, blank=True, default="", help_text="Empty: found out. Or kvm, qemu.")
     console_address = models.CharField(max_length=255, default="127.0.0.1")
 

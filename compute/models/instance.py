@@ -86,6 +86,7 @@ class Instance(models.Model):
     asked_host = models.CharField(
         max_length=255, blank=True, default="", help_text="The one host asked for; empty: any."
     )
+    host_forced = models.BooleanField(default=False, help_text="On the host asked for, whatever the filters say.")
 
     vm_state = models.CharField(max_length=24, choices=VmState.choices, default=VmState.BUILDING)
     task_state = models.CharField(max_length=32, choices=TaskState.choices, null=True, blank=True)

@@ -198,7 +198,7 @@ class Unshelve(Boot):
     def wanted(self) -> Request:
         """In its zone, or the one asked for now; a host that was asked for at its creation counts no more."""
         zone = self.action.params.get("zone", self.instance.zone) or ""
-        return replace(super().wanted(), zone=zone, host=self.action.params.get("host", ""))
+        return replace(super().wanted(), zone=zone, host=self.action.params.get("host", ""), forced=False)
 
     def unschedule(self) -> None:
         """Give the claim back, unless it had it before."""
