@@ -1,0 +1,120 @@
+"""What instances hold of hosts and quotas, worked out from the instances alone.
+
+Hosts' claims and projects' usages are derived data, kept up by conditional updates. Here is what they
+must be: each living instance holds its flavor, and one amid a resize what its other flavor adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from django.db.models import Count, QuerySet, Sum
+
+from compute.models import OPEN_MIGRATIONS, Host, Instance, Migration, VmState
+from compute.models.flavor import disk_claim_gb
+
+CLAIMED = ("vcpus_used", "memory_mb_used", "disk_gb_used", "instances_used")
+COUNTED = ("instances", "cores", "memory_mb")
+
+
+class Amounts(NamedTuple):
+    """So much of a host: MiB of memory, GiB of disk."""
+
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+
+    @classmethod
+    def of_flavor(cls, flavor: dict[str, Any]) -> Amounts:
+        """What a flavor's copy (``Flavor.snapshot``) takes."""
+        return cls(flavor["vcpus"], flavor["memory_mb"], disk_claim_gb(flavor))
+
+    def plus(self, other: Amounts) -> Amounts:
+        """Both together."""
+        return Amounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def minus(self, other: Amounts) -> Amounts:
+        """What is more than the other."""
+        return Amounts(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
+
+
+NOTHING = Amounts(0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What one instance holds of its host."""
+
+    instance_id: UUID
+    host_id: int
+    project_id: str
+    user_id: str
+    updated_at: datetime
+    amounts: Amounts
+
+
+def allocations(**which: Any) -> list[Allocation]:
+    """What instances hold; ``which`` are conditions on instances. Two queries."""
+    rows = Instance.objects.alive().exclude(host=None).filter(**which).order_by("id")
+    besides = _besides(rows)
+    columns = ("id", "host_id", "project_id", "user_id", "updated_at", "vcpus", "memory_mb", "disk_gb")
+    return [
+        Allocation(key, host, project, user or "", at, Amounts(*own).plus(besides.get(key, NOTHING)))
+        for key, host, project, user, at, *own in rows.values_list(*columns)
+    ]
+
+
+def _besides(rows: QuerySet[Instance]) -> dict[UUID, Amounts]:
+    """What instances amid a resize hold of their hosts besides the flavor in force."""
+    found: dict[UUID, Amounts] = {}
+    for one in _open_migrations(instance__in=rows, claimed=True):
+        old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
+        found[one.instance_id] = old.plus(new).minus(_in_force(one.instance))
+    return found
+
+
+def _open_migrations(**which: Any) -> QuerySet[Migration]:
+    return Migration.objects.filter(status__in=OPEN_MIGRATIONS, **which).select_related("instance")
+
+
+def _in_force(instance: Instance) -> Amounts:
+    return Amounts(instance.vcpus, instance.memory_mb, instance.disk_gb)
+
+
+def of_hosts(host_ids: Iterable[int] | None = None) -> dict[int, dict[str, int]]:
+    """What each host's claims must be, by the host's key (None: all hosts). Three queries."""
+    hosts, on_them = Host.objects.all(), Instance.objects.alive().exclude(host=None)
+    if host_ids is not None:
+        wanted = list(host_ids)
+        hosts, on_them = hosts.filter(pk__in=wanted), on_them.filter(host__in=wanted)
+    found = {key: dict.fromkeys(CLAIMED, 0) for key in hosts.values_list("pk", flat=True)}
+    sums = on_them.order_by().values_list("host_id").annotate(*map(Sum, Amounts._fields), Count("id"))
+    for key, *amounts in sums:
+        found[key] = dict(zip(CLAIMED, amounts, strict=True))
+    for one in _open_migrations(claimed=True, instance__in=on_them):
+        assert one.instance.host_id is not None  # it is on one of them
+        old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
+        for name, amount in zip(CLAIMED, old.plus(new).minus(_in_force(one.instance)), strict=False):
+            found[one.instance.host_id][name] += amount
+    return found
+
+
+def of_projects(project_ids: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
+    """What each project's usage must be, by its id; projects that use nothing are left out. Two queries."""
+    rows, migrations = Instance.objects.alive(), _open_migrations(instance__deleted_at=None)
+    if project_ids is not None:
+        wanted = list(project_ids)
+        rows, migrations = rows.filter(project__in=wanted), migrations.filter(instance__project__in=wanted)
+    counted = rows.exclude(vm_state=VmState.SOFT_DELETED)
+    sums = counted.order_by().values_list("project_id").annotate(Count("id"), Sum("vcpus"), Sum("memory_mb"))
+    found = {key: dict(zip(COUNTED, amounts, strict=True)) for key, *amounts in sums}
+    for one in migrations:
+        usage = found.setdefault(one.instance.project_id, dict.fromkeys(COUNTED, 0))
+        old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
+        usage["cores"] += max(old.vcpus, new.vcpus) - one.instance.vcpus
+        usage["memory_mb"] += max(old.memory_mb, new.memory_mb) - one.instance.memory_mb
+    return found

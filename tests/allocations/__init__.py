@@ -1,0 +1,1 @@
+"""Claims, usages, and what they are derived from."""
