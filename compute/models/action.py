@@ -39,6 +39,11 @@ class Action(models.Model):
         blank=True, default="", editable=False, help_text="Sealed, for the worker alone; gone when the action ends."
     )
 
+    cancelled_by = models.CharField(
+        max_length=255, blank=True, default="", help_text="Who asked for its end. Its worker then undoes it."
+    )
+    past_return = models.BooleanField(default=False, help_text="It is past the point where it could be cancelled.")
+
     state = models.CharField(max_length=16, choices=ActionState.choices, default=ActionState.QUEUED)
     message = models.TextField(blank=True, default="")
     attempts = models.PositiveIntegerField(default=0)
