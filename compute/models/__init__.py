@@ -10,7 +10,15 @@ from compute.models.image import Image, ImageStatus, ImageVisibility
 from compute.models.instance import Fault, Instance
 from compute.models.keypair import KeyPair
 from compute.models.migration import OPEN_MIGRATIONS, Migration, MigrationStatus
-from compute.models.network import Network, Port, PortAddress, SecurityGroup, SecurityGroupRule, Subnet
+from compute.models.network import (
+    Network,
+    NetworkRemoval,
+    Port,
+    PortAddress,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+)
 from compute.models.quota import DEFAULT_LIMITS, QuotaLimit, QuotaUsage
 from compute.models.server_group import GroupPolicy, ServerGroup
 from compute.models.states import PowerState, TaskState, VmState
@@ -40,6 +48,7 @@ __all__ = [
     "Migration",
     "MigrationStatus",
     "Network",
+    "NetworkRemoval",
     "Port",
     "PortAddress",
     "PowerState",

@@ -131,6 +131,7 @@ class Port(models.Model):
     )
     admin_state_up = models.BooleanField(default=True)
     preserve = models.BooleanField(default=False, help_text="Made by the user, so it outlives the instance.")
+    tag = models.CharField(max_length=60, blank=True, default="", help_text="What the user calls the card it is now.")
     security_groups: models.ManyToManyField[SecurityGroup, Any] = models.ManyToManyField(
         SecurityGroup, related_name="ports", blank=True
     )
@@ -158,3 +159,21 @@ class PortAddress(models.Model):
 
     def __str__(self) -> str:
         return self.address
+
+
+class NetworkRemoval(models.Model):
+    """A network that is gone from the rows, or has lost its subnet, and is still to be taken off a host.
+
+    There can be no key to the network's row: that is usually gone already.
+    """
+
+    host = models.ForeignKey("compute.Host", on_delete=models.CASCADE, related_name="+")
+    network_id = models.UUIDField(db_index=True)
+    taken_until = models.DateTimeField(null=True, blank=True, help_text="Somebody is at it; until then nobody else.")
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [models.UniqueConstraint(fields=["host", "network_id"], name="network_removed_once_per_host")]
+
+    def __str__(self) -> str:
+        return f"{self.network_id} from {self.host}"
