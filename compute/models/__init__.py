@@ -20,7 +20,9 @@ from compute.models.network import (
     Subnet,
 )
 from compute.models.quota import DEFAULT_LIMITS, QuotaLimit, QuotaUsage
+from compute.models.schedule import Frequency, ScheduleKind, SnapshotSchedule, Weekday
 from compute.models.server_group import GroupPolicy, ServerGroup
+from compute.models.snapshot import Snapshot, SnapshotState
 from compute.models.states import PowerState, TaskState, VmState
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "Fault",
     "Flavor",
     "FlavorAccess",
+    "Frequency",
     "GroupPolicy",
     "Host",
     "HostSample",
@@ -54,11 +57,16 @@ __all__ = [
     "PowerState",
     "QuotaLimit",
     "QuotaUsage",
+    "ScheduleKind",
     "SecurityGroup",
     "SecurityGroupRule",
     "ServerGroup",
+    "Snapshot",
+    "SnapshotSchedule",
+    "SnapshotState",
     "Subnet",
     "TaskState",
     "VmState",
+    "Weekday",
     "announce",
 ]

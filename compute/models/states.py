@@ -66,6 +66,9 @@ class TaskState(models.TextChoices):
     SOFT_DELETING = "soft-deleting"
     RESTORING = "restoring"
     UPDATING_PASSWORD = "updating_password"  # noqa: S105  (a state's name)
+    SNAPSHOT_CREATING = "snapshot_creating"  # in place: Nacelle's own, as the two below
+    SNAPSHOT_REVERTING = "snapshot_reverting"
+    SNAPSHOT_DELETING = "snapshot_deleting"
 
 
 class PowerState(models.IntegerChoices):

@@ -22,6 +22,8 @@ from compute.models import (
     QuotaUsage,
     SecurityGroup,
     SecurityGroupRule,
+    Snapshot,
+    SnapshotSchedule,
     Subnet,
 )
 from portal.dashboard.admin.base import LookOnly
@@ -64,6 +66,26 @@ class MigrationAdmin(LookOnly):
     list_filter = ("status", "migration_type")
     list_select_related = ("instance", "source_host", "dest_host")
     search_fields = ("instance__name", "uuid")
+
+
+@admin.register(Snapshot)
+class SnapshotAdmin(LookOnly):
+    """Moments that instances can go back to."""
+
+    list_display = ("name", "instance", "state", "memory", "current", "size_bytes", "user_name", "created_at")
+    list_filter = ("state", "memory")
+    list_select_related = ("instance",)
+    search_fields = ("name", "instance__name", "id")
+
+
+@admin.register(SnapshotSchedule)
+class SnapshotScheduleAdmin(LookOnly):
+    """When snapshots and backups are made by themselves."""
+
+    list_display = ("name", "instance", "kind", "frequency", "keep", "enabled", "next_run_at", "last_run_at")
+    list_filter = ("kind", "frequency", "enabled")
+    list_select_related = ("instance",)
+    search_fields = ("name", "instance__name", "id")
 
 
 @admin.register(Fault)
