@@ -6,13 +6,19 @@ from portal.identity.policy import Rule, declare
 
 _C = "os_compute_api:"
 
+
+def _of_placement(name: str, sentence: str) -> Rule:
+    return Rule(f"placement:{name}", "admin", sentence, system_role="reader")
+
+
 declare(
     Rule(_C + "servers:index", "reader", "List the project's servers."),
     Rule(_C + "servers:detail", "reader", "List the project's servers with all that is shown of them."),
     Rule(_C + "servers:index:get_all_tenants", "admin", "List the servers of all projects."),
     Rule(_C + "servers:show", "reader", "Show a server."),
     Rule(_C + "servers:create", "member", "Create a server."),
-    Rule(_C + "servers:create:forced_host", "admin", "Create a server on a host of the caller's choice."),
+    Rule(_C + "servers:create:forced_host", "admin", "Create a server on a host whatever the filters say."),
+    Rule("compute:servers:create:requested_destination", "admin", "Ask for the host of a new server."),
     Rule(_C + "servers:update", "member", "Change a server's name, description or addresses."),
     Rule(_C + "servers:delete", "member", "Delete a server."),
     Rule(_C + "servers:start", "member", "Start a server."),
@@ -55,6 +61,18 @@ declare(
     Rule(_C + "os-flavor-manage:delete", "admin", "Delete a flavor."),
     Rule(_C + "os-hypervisors", "admin", "See the hosts."),
     Rule(_C + "os-aggregates:index", "admin", "List host aggregates."),
+    Rule(_C + "os-aggregates:show", "admin", "Show a host aggregate."),
+    Rule(_C + "os-aggregates:create", "admin", "Create a host aggregate."),
+    Rule(_C + "os-aggregates:update", "admin", "Change a host aggregate's name or zone."),
+    Rule(_C + "os-aggregates:delete", "admin", "Delete a host aggregate."),
+    Rule(_C + "os-aggregates:add_host", "admin", "Put a host into an aggregate."),
+    Rule(_C + "os-aggregates:remove_host", "admin", "Take a host out of an aggregate."),
+    Rule(_C + "os-aggregates:set_metadata", "admin", "Change a host aggregate's metadata."),
+    Rule(_C + "os-server-groups:index", "reader", "List the project's server groups."),
+    Rule(_C + "os-server-groups:index:all_projects", "admin", "List the server groups of all projects."),
+    Rule(_C + "os-server-groups:show", "reader", "Show a server group."),
+    Rule(_C + "os-server-groups:create", "member", "Create a server group."),
+    Rule(_C + "os-server-groups:delete", "member", "Delete a server group."),
     Rule(_C + "os-services", "admin", "See and change the compute services."),
     Rule(_C + "os-availability-zone:list", "reader", "List zones."),
     Rule(_C + "os-availability-zone:detail", "admin", "List zones with their hosts."),
@@ -117,6 +135,21 @@ declare(
     Rule("network:modify", "member", "Create and delete ports and security groups."),
     Rule("network:quotas", "admin", "List the network quotas of all projects."),
     Rule("network:modify:foreign_mac", "admin", "Choose a port's MAC address on another project's network."),
+    _of_placement("resource_providers:list", "List the hosts as resource providers."),
+    _of_placement("resource_providers:show", "Show a host as a resource provider."),
+    _of_placement("resource_providers:inventories:list", "List what a host has."),
+    _of_placement("resource_providers:inventories:show", "Show what a host has of one class."),
+    _of_placement("resource_providers:usages", "Show how much of a host is claimed."),
+    _of_placement("resource_providers:aggregates:list", "List the aggregates that a host is in."),
+    _of_placement("resource_providers:traits:list", "List what a host can do."),
+    _of_placement("resource_providers:allocations:list", "List what each server holds of a host."),
+    _of_placement("allocations:list", "Show what a server holds of its host."),
+    _of_placement("resource_classes:list", "List resource classes."),
+    _of_placement("resource_classes:show", "Show a resource class."),
+    _of_placement("traits:list", "List traits."),
+    _of_placement("traits:show", "Show a trait."),
+    _of_placement("allocation_candidates:list", "List the hosts that could take so much."),
+    Rule("placement:usages", "reader", "Show what a project's servers hold.", system_role="reader"),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
 )

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from compute.errors import Invalid, QuotaExceeded
-from compute.models import DEFAULT_LIMITS, Instance, QuotaLimit, QuotaUsage, announce
+from compute.models import DEFAULT_LIMITS, Instance, QuotaLimit, QuotaUsage, ServerGroup, announce
 from compute.models.quota import UNLIMITED
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -30,6 +30,11 @@ def usage(project_id: str) -> dict[str, int]:
     """What the project's instances take."""
     row = QuotaUsage.objects.filter(project_id=project_id).first()
     return {name: getattr(row, name, 0) for name in COUNTED}
+
+
+def groups_used(project_id: str) -> int:
+    """How many server groups the project has."""
+    return ServerGroup.objects.filter(project_id=project_id).count()
 
 
 def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None:
@@ -99,7 +104,7 @@ def take_again(instance: Instance) -> None:
 def set_limits(actor: Actor, project_id: str, *, wanted: dict[str, int], force: bool = False) -> None:
     """Change some of a project's limits. Raises Invalid for less than is used, unless forced, or no such project."""
     enforce(actor, "os_compute_api:os-quota-sets:update")
-    used = usage(project_id)
+    used = {**usage(project_id), "server_groups": groups_used(project_id)}
     for resource, limit in wanted.items():
         if not force and 0 <= limit < used.get(resource, 0):
             raise Invalid(

@@ -46,9 +46,8 @@ class Host(models.Model):
     service_uuid = models.UUIDField(unique=True, default=uuid4)
     name = models.CharField(max_length=255, unique=True)
     uri = models.CharField(max_length=255, unique=True)
-    zone = models.CharField(
-        max_length=255, default=default_zone, editable=False, help_text="Of its aggregate; compute.aggregates writes it."
-    )
+    # Derived from its aggregates, by compute.aggregates alone, so that filters and lists need no join.
+    zone = models.CharField(max_length=255, default=default_zone, editable=False)
     domain_type = models.CharField(max_length=16, blank=True, default="", help_text="Empty: found out. Or kvm, qemu.")
     console_address = models.CharField(max_length=255, default="127.0.0.1")
 

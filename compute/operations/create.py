@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 
-from compute import quota
+from compute import quota, server_groups, zones
 from compute.errors import Invalid
 from compute.images.store import not_bootable
 from compute.models import (
@@ -24,6 +24,7 @@ from compute.models import (
     Network,
     Port,
     SecurityGroup,
+    ServerGroup,
     TaskState,
     VmState,
     announce,
@@ -39,6 +40,8 @@ from portal.identity.policy import enforce
 GIB = 1 << 30
 # What a guest has slots for besides its disks. Without an end, one server could take a shared network's addresses.
 MOST_CARDS = 16
+FORCED_HOST = "os_compute_api:servers:create:forced_host"
+REQUESTED_HOST = "compute:servers:create:requested_destination"
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,10 @@ class NetworkRequest:
 
 @dataclass(frozen=True)
 class BootRequest:
-    """What a user wants to launch. ``networks`` None: the one network that there is (Nova's "auto")."""
+    """What a user wants to launch. ``networks`` None: the one network that there is (Nova's "auto").
+
+    ``forced``: on ``host`` whatever the filters say; else they are asked about that host alone.
+    """
 
     name: str
     flavor_id: str
@@ -73,6 +79,7 @@ class BootRequest:
     access_ipv6: str = ""
     named_by_count: bool = True
     host: str = ""
+    forced: bool = False
     disk_config: str = "MANUAL"
     scheduler_hints: dict[str, Any] = field(default_factory=dict)
 
@@ -96,15 +103,17 @@ def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
     """
     enforce(actor, Boot.policy, actor.project_id)
     if wanted.host:
-        enforce(actor, "os_compute_api:servers:create:forced_host")
+        enforce(actor, FORCED_HOST if wanted.forced else REQUESTED_HOST)
     if actor.project_id is None:
         raise Invalid("A server belongs to a project; the token is not scoped to one.")
     checked = _check(actor, wanted)
     with transaction.atomic():
         count = _take_quota(actor.project_id, wanted, checked.flavor)
+        hint = wanted.scheduler_hints.get(server_groups.HINT)
+        group = server_groups.joined(actor, hint, count) if hint else None
         reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
         return [
-            _create_one(actor, wanted, checked, index=index, count=count, reservation=reservation)
+            _create_one(actor, wanted, checked, group, index=index, count=count, reservation=reservation)
             for index in range(count)
         ]
 
@@ -132,13 +141,21 @@ def _check(actor: Actor, wanted: BootRequest) -> _Checked:
         if key is None:
             raise Invalid("Invalid key_name provided.", about="key_pair")
         key_public = key.public_key
-    if wanted.zone and not Host.objects.filter(zone=wanted.zone).exists():
-        raise Invalid("The requested availability zone is not available", about="zone")
-    if wanted.host and not Host.objects.filter(name=wanted.host).exists():
-        raise Invalid(f"Compute host {wanted.host} could not be found.")
+    _check_where(wanted)
     if wanted.max_count < wanted.min_count:
         raise Invalid("min_count must be <= max_count", about="count")
     return _Checked(flavor, image, _networks(actor, wanted), key_public, _groups(actor, wanted.security_groups))
+
+
+def _check_where(wanted: BootRequest) -> None:
+    """The zone and the host that are asked for are there, and the one in the other."""
+    host = Host.objects.filter(name=wanted.host).first() if wanted.host else None
+    if wanted.host and host is None:
+        raise Invalid(f"Compute host {wanted.host} could not be found.", about="host")
+    if host is not None and wanted.zone and host.zone != wanted.zone:
+        raise Invalid(f'Host "{wanted.host}" is not in the availability zone "{wanted.zone}".', about="host")
+    if wanted.zone and host is None:
+        zones.check_available(wanted.zone)
 
 
 def usable_image(actor: Actor, image_id: str, memory_mb: int, disk_gb: int) -> Image:
@@ -233,7 +250,14 @@ def hostname_from(name: str) -> str:
 
 
 def _create_one(
-    actor: Actor, wanted: BootRequest, checked: _Checked, *, index: int, count: int, reservation: str
+    actor: Actor,
+    wanted: BootRequest,
+    checked: _Checked,
+    group: ServerGroup | None,
+    *,
+    index: int,
+    count: int,
+    reservation: str,
 ) -> Instance:
     assert actor.project_id is not None
     flavor = checked.flavor
@@ -263,6 +287,8 @@ def _create_one(
         task_state=TaskState.SCHEDULING,
         zone=wanted.zone,
         asked_host=wanted.host,
+        host_forced=wanted.forced,
+        server_group=group,
         disk_config=wanted.disk_config,
         scheduler_hints=wanted.scheduler_hints,
     )

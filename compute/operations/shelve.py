@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, ClassVar, cast
 from django.conf import settings
 from django.utils import timezone
 
+from compute import zones
 from compute.errors import ComputeError, Conflict, Invalid
 from compute.hypervisor.interface import PowerState as Seen
 from compute.images import copies, store
@@ -283,8 +284,8 @@ class Unshelve(Boot):
 def _check_place(params: dict[str, Any]) -> None:
     """Raise Invalid and Conflict for a zone or a host that cannot be."""
     zone, name = params.get("zone"), params.get("host")
-    if zone and not Host.objects.filter(zone=zone).exists():
-        raise Invalid("The requested availability zone is not available", about="zone")
+    if zone:
+        zones.check_available(zone)
     if not name:
         return
     host = Host.objects.filter(name=name).first()

@@ -15,6 +15,7 @@ from compute.errors import Invalid
 from compute.operations.create import BootRequest, NetworkRequest
 from portal.api.body import Body, StrictBooleanField, StrictCharField, StrictIntegerField
 from portal.api.compute.base import as_uuid
+from portal.api.compute.hints import KEYS, hints_of, place_of
 from portal.api.versions import Version
 
 USER_DATA_CAP = 65_535
@@ -22,10 +23,6 @@ TAGS_CAP = 50
 TAG = re.compile(r"[^,/]{1,60}")
 METADATA_KEY = re.compile(r"[a-zA-Z0-9\-_:. ]{1,255}")
 HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?")
-# Hints that ask for something of the placement. What is not served must not be swallowed.
-UNSERVED_HINTS = frozenset(
-    {"group", "same_host", "different_host", "build_near_host_ip", "cidr", "query", "different_cell"}
-)
 
 
 class NameField(StrictCharField):
@@ -203,14 +200,14 @@ class CreateBody(ServerFields):
 
 def boot_request(body: dict[str, Any], version: Version) -> tuple[BootRequest, dict[str, Any]]:
     """What a POST /servers asks for, and the validated fields. Raises ValidationError, ParseError and Invalid."""
-    unknown = set(body) - {"server", "os:scheduler_hints", "OS-SCH-HNT:scheduler_hints"}
+    unknown = set(body) - {"server", *KEYS}
     if unknown or "server" not in body:
         raise ParseError(
             f"Additional properties are not allowed ({', '.join(sorted(unknown)) or 'server is missing'})."
         )
     data = CreateBody.read(body["server"], version)
     _refuse_unserved(data)
-    zone, host = _zone_and_host(data)
+    zone, host, forced = place_of(data)
     minimum = data.get("min_count", 1)
     wanted = BootRequest(
         name=data["name"],
@@ -231,8 +228,9 @@ def boot_request(body: dict[str, Any], version: Version) -> tuple[BootRequest, d
         access_ipv4=data.get("accessIPv4", ""),
         access_ipv6=data.get("accessIPv6", ""),
         host=host,
+        forced=forced,
         disk_config=data.get("OS-DCF:diskConfig", "MANUAL"),
-        scheduler_hints=_hints(body.get("os:scheduler_hints", body.get("OS-SCH-HNT:scheduler_hints", {}))),
+        scheduler_hints=hints_of(body),
     )
     return wanted, data
 
@@ -339,24 +337,6 @@ def _groups(value: Any) -> tuple[str, ...]:
     return tuple(one["name"] for one in value)
 
 
-def _zone_and_host(data: dict[str, Any]) -> tuple[str, str]:
-    """``zone``, ``zone:host`` or ``zone:host:node`` (Nova's form), or the fields of 2.74."""
-    zone, _, rest = (data.get("availability_zone") or "").partition(":")
-    host = next((part for part in rest.split(":") if part), "")
-    asked = data.get("host", data.get("hypervisor_hostname", ""))
-    if asked and host:
-        raise Invalid("Name the host either in availability_zone or in host, not in both.")
-    return zone, host or asked
-
-
 def _description(data: dict[str, Any], version: Version) -> str | None:
     """Up to 2.18 a server's description is its name."""
     return data.get("description") if version >= Version.parse("2.19") else data["name"]
-
-
-def _hints(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValidationError("Invalid input for field/attribute os:scheduler_hints. It must be an object.")
-    if unserved := sorted(UNSERVED_HINTS & set(value)):
-        raise Invalid(f"The scheduler hint {unserved[0]} is not served.")
-    return value

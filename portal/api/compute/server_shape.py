@@ -233,7 +233,9 @@ ADMIN: Shape[Instance] = Shape(
     wire("host_status", _host_status, since="2.16"),
 )
 # What show, update and rebuild say, and lists do not.
-ALONE: Shape[Instance] = Shape(wire("server_groups", lambda row, page: [], since="2.71"))
+ALONE: Shape[Instance] = Shape(
+    wire("server_groups", lambda row, page: [str(row.server_group_id)] if row.server_group_id else [], since="2.71")
+)
 # What rebuild says besides, as it may change these.
 REBUILT: Shape[Instance] = Shape(
     wire("key_name", lambda row, page: row.key_name, since="2.54"),

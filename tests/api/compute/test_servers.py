@@ -208,12 +208,6 @@ def test_bad_input_is_400_and_leaves_nothing(
     assert not Instance.objects.exists() and not Port.objects.exists() and not Action.objects.exists()
 
 
-def test_unserved_hints_are_not_swallowed(cloud: Cloud, alice: Persona) -> None:
-    hints = {"os:scheduler_hints": {"same_host": str(uuid.uuid4())}}
-    response = alice.post("/compute/v2.1/servers", body_of(cloud) | hints)
-    assert response.status_code == 400 and "same_host" in message(response)
-
-
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"x"', b"{}", b'{"server": 1}', b'{"server": {}}', b"\xff"])
 def test_a_body_that_is_no_server_is_400(cloud: Cloud, alice: Persona, body: bytes) -> None:
     response = alice.post("/compute/v2.1/servers", body)
