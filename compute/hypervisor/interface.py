@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
+from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
     "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind", "GuestUsage",
@@ -230,7 +231,7 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Protocol):
+class Hypervisor(Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str

@@ -12,10 +12,11 @@ import threading
 from compute.hypervisor.fake.devices import FakeDevices
 from compute.hypervisor.fake.guests import FakeConsoles
 from compute.hypervisor.fake.host import FakeNetworks
+from compute.hypervisor.fake.snapshots import FakeSnapshots
 from compute.hypervisor.fake.state import State
 
 
-class FakeHypervisor(FakeDevices, FakeConsoles, FakeNetworks):
+class FakeHypervisor(FakeDevices, FakeSnapshots, FakeConsoles, FakeNetworks):
     """Two drivers of one URI are the same host. Trouble is ordered through ``inject``."""
 
     def __init__(self, uri: str) -> None:

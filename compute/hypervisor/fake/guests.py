@@ -97,6 +97,7 @@ class FakeGuests(FakeHost):
             new = {"name": guest.name, "vcpus": guest.vcpus, "memory_mb": guest.memory_mb, "managed": True}
             devices = {
                 "disks": [disk.volume for disk in guest.disks],
+                "writable": [disk.volume for disk in guest.disks if not disk.read_only],
                 "nics": {nic.mac: str(nic.network) for nic in guest.nics},
             }
             state["guests"][str(guest.uuid)] = old | new | devices

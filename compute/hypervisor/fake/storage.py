@@ -13,6 +13,11 @@ from compute.hypervisor.interface import Busy, Failed, Gone, NoSpace, PowerState
 KEPT_BYTES = 4 * 1024**2  # of a larger volume only the size is kept, and it reads as zeros
 
 
+def kept_content(volume: str, snapshot: str) -> str:
+    """The name under which the content of a volume at a snapshot is kept; no volume is called so."""
+    return f"{volume}@{snapshot}"
+
+
 class FakeStorage(FakeHost):
     """Volumes: sizes, and the content of the small ones."""
 
@@ -101,7 +106,7 @@ class FakeStorage(FakeHost):
             for guest in state["guests"].values():
                 if volume in guest["disks"] and guest["power"] != PowerState.SHUTDOWN:
                     raise Busy(f"The volume {volume!r} is in use.")
-            state["volumes"][target] = dict(state["volumes"][volume])
+            state["volumes"][target] = state["volumes"][volume] | {"snapshots": []}
         self._state.write(target, self._state.read(volume))
 
     @question
@@ -115,8 +120,9 @@ class FakeStorage(FakeHost):
 
     def _forget_volume(self, volume: str) -> None:
         with self._state.change() as state:
-            state["volumes"].pop(volume, None)
-        self._state.write(volume, None)
+            one = state["volumes"].pop(volume, {})
+        for name in (volume, *(kept_content(volume, snapshot) for snapshot in one.get("snapshots", ()))):
+            self._state.write(name, None)
 
     def _store(self, volume: str, chunks: Iterator[bytes], size_bytes: int, base: bool = False) -> None:
         kept, size = bytearray(), 0

@@ -17,6 +17,7 @@ from compute.hypervisor.libvirt.devices import Devices
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.facts import Facts
 from compute.hypervisor.libvirt.interruptions import Interruptions
+from compute.hypervisor.libvirt.snapshots import Snapshots
 
 POLL_SECONDS = 0.05
 PRESS_AGAIN_SECONDS = 3.0  # a guest whose kernel does not listen yet misses the power button
@@ -47,7 +48,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Interruptions, Devices, Copies, Facts, Consoles):
+class Guests(Interruptions, Snapshots, Devices, Copies, Facts, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]
