@@ -12,6 +12,7 @@ urlpatterns = [
     path("compute", include("portal.api.compute.urls")),
     path("image", include("portal.api.image.urls")),
     path("network", include("portal.api.network.urls")),
+    path("placement", include("portal.api.placement.urls")),
     path("nacelle/v1/", include("portal.api.nacelle.urls")),
     path("healthz", health.healthz),
     path("metrics", health.metrics),

@@ -17,6 +17,7 @@ APIS = {
     "/compute": "portal.api.compute.urls",
     "/image": "portal.api.image.urls",
     "/network": "portal.api.network.urls",
+    "/placement": "portal.api.placement.urls",
     "/nacelle/v1/": "portal.api.nacelle.urls",
 }
 # Other ways to write a path that is in the table already.
@@ -93,7 +94,7 @@ def calls_document() -> str:
     """The table in Markdown, for the README."""
     lines = ["| call | versions | what it does |", "|---|---|---|"]
     for call in served_calls():
-        since = f"{call.since}+" if call.since not in ("", "2.1") else ""
+        since = f"{call.since}+" if call.since not in ("", "1.0", "2.1") else ""
         bounds = f"{call.since} to {call.until}" if call.until else since
         lines.append(f"| `{call.method} {call.path}` | {bounds} | {call.sentence} |")
     return "\n".join(lines)

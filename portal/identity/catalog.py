@@ -50,6 +50,7 @@ SERVICES = (
     Service("compute", "nova", "/compute/v2.1", "Servers, flavors and key pairs"),
     Service("image", "glance", "/image", "Images"),
     Service("network", "neutron", "/network", "Networks, ports and security groups"),
+    Service("placement", "placement", "/placement", "What hosts have, and what is claimed of it"),
 )
 ENDPOINTS = tuple(Endpoint(service, interface) for service in SERVICES for interface in INTERFACES)
 

@@ -1,0 +1,1 @@
+"""The placement API, read side: hosts as resource providers, claims as allocations."""
