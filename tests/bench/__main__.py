@@ -13,7 +13,7 @@ from tests.bench import figures
 from tests.e2e.nacelle import ROOT, Nacelle, wait_until
 from tests.e2e.wire import Wire
 
-SECTIONS = ("boot", "memory", "api")
+SECTIONS = ("boot", "operations", "memory", "api")
 
 
 def main() -> int:
@@ -46,7 +46,12 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Nacelle's benchmarks.")
     parser.add_argument("--only", action="append", choices=SECTIONS, help="measure only this (may be given again)")
-    parser.add_argument("--runs", type=int, default=10, help="how many boots, and lists of each size (default: 10)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=10,
+        help="how many boots, and lists of each size; a third as many whole lives (default: 10)",
+    )
     return parser.parse_args()
 
 
@@ -80,11 +85,15 @@ def settle(wire: Wire) -> None:
 
 
 def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dict[str, object]) -> list[figures.Figure]:
-    from tests.bench import api, boot, memory
+    from tests.bench import api, boot, memory, operations
 
     if section == "boot":
         found, times = boot.measure(wire, runs)
         samples["boot_seconds"], samples["floor_seconds"] = times.nacelle, times.floor
+        return found
+    if section == "operations":
+        found, lives = operations.measure(wire, max(1, runs // 3))
+        samples["operation_seconds"], samples["operation_floor_seconds"] = lives.nacelle, lives.floor
         return found
     if section == "memory":
         return memory.measure(nacelle)

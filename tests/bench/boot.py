@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import statistics
 import time
-import uuid
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 import libvirt
-from lxml import etree
-from lxml.builder import E
 
 from tests.bench.figures import LIBVIRT_URI, Figure
+from tests.bench.floor import Floor, timed
 from tests.e2e.nacelle import wait_until
 from tests.e2e.wire import Wire
 
@@ -46,7 +44,8 @@ def measure(wire: Wire, runs: int) -> tuple[list[Figure], Samples]:
         try:
             for _ in range(runs):
                 nacelle_boot(wire, image, samples)
-                samples.floor.append(floor.boot())
+                samples.floor.append(timed(floor.boot))
+                floor.delete()
         finally:
             floor.remove()
     finally:
@@ -132,50 +131,3 @@ def model_guest(wire: Wire, connection: Any, image: str) -> Any:
     definition = connection.lookupByUUIDString(server).XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)
     delete(wire, server)
     return definition
-
-
-class Floor:
-    """The same guest by libvirt-python alone: volume, define, start. The config drive is made beforehand."""
-
-    def __init__(self, connection: Any, model: str) -> None:
-        self.connection = connection
-        old = etree.fromstring(model).findtext("uuid")
-        self.uuid = str(uuid.uuid4())
-        self.definition = model.replace(str(old), self.uuid)
-        root = etree.fromstring(self.definition).find("devices/disk[@device='disk']")
-        assert root is not None
-        self.path = str(root.find("source").get("file"))  # type: ignore[union-attr]
-        self.base = str(root.find("backingStore/source").get("file"))  # type: ignore[union-attr]
-        self.pool = connection.storagePoolLookupByTargetPath(self.path.rpartition("/")[0])
-        self.capacity = self.pool.storageVolLookupByName(self.base.rpartition("/")[2]).info()[1]
-        self.pool.createXML(volume(f"{self.uuid}-config", 1 << 20))
-
-    def boot(self) -> float:
-        """Seconds from nothing to a guest that runs; it is removed again."""
-        element = volume(f"{self.uuid}-root", max(self.capacity, 1 << 30), self.base)
-        clock = time.perf_counter()
-        disk = self.pool.createXML(element)
-        domain = self.connection.defineXML(self.definition)
-        domain.create()
-        seconds = time.perf_counter() - clock
-        domain.destroy()
-        domain.undefine()
-        disk.delete()
-        return seconds
-
-    def remove(self) -> None:
-        """Nothing of it stays."""
-        self.pool.storageVolLookupByName(f"{self.uuid}-config").delete()
-
-
-def volume(name: str, size_bytes: int, backing: str | None = None) -> str:
-    """A volume's definition: raw, or an overlay."""
-    element = E.volume(
-        E.name(name),
-        E.capacity(str(size_bytes), unit="bytes"),
-        E.allocation("0"),
-        E.target(E.format(type="qcow2" if backing else "raw")),
-    )
-    if backing:
-        element.append(E.backingStore(E.path(backing), E.format(type="raw")))
-    return etree.tostring(element, encoding="unicode")
