@@ -255,15 +255,6 @@ def add_servers(view: ComputeView, rows: list[Host], bodies: list[dict[str, Any]
             body["servers"] = servers.get(row.pk, [])
 
 
-class Aggregates(ComputeView):
-    """/os-aggregates"""
-
-    @call("os_compute_api:os-aggregates:index")
-    def get(self, request: Request) -> Response:
-        """List host aggregates: none, but clients ask before they show a host."""
-        return Response({"aggregates": []})
-
-
 class Zones(ComputeView):
     """/os-availability-zone"""
 

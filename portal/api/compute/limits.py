@@ -47,7 +47,7 @@ LIMITS: Shape[Figures] = Shape(
     field("totalInstancesUsed", _used("instances")),
     field("totalCoresUsed", _used("cores")),
     field("totalRAMUsed", _used("memory_mb")),
-    field("totalServerGroupsUsed", _always(0)),
+    field("totalServerGroupsUsed", _used("server_groups")),
     field("maxSecurityGroups", _always(UNLIMITED), until="2.35"),
     field("maxSecurityGroupRules", _always(UNLIMITED), until="2.35"),
     field("maxTotalFloatingIps", _always(UNLIMITED), until="2.35"),
@@ -94,6 +94,7 @@ class Limits(ComputeView):
         else:
             enforce(self.actor, "os_compute_api:limits:other_project")
         figures = {"limits": quota.limits(project_id), "used": quota.usage(project_id)}
+        figures["used"]["server_groups"] = quota.groups_used(project_id)
         if not self.at("2.36"):
             figures["used"]["security_groups"] = SecurityGroup.objects.filter(project_id=project_id).count()
         return Response({"limits": {"rate": [], "absolute": LIMITS.render(figures, self.version)}})
@@ -142,6 +143,7 @@ class QuotaSetDetail(ComputeView):
         """Show a project's quota with what is used of it."""
         check_project(self, quota_project)
         limits, used = quota.limits(quota_project), quota.usage(quota_project)
+        used["server_groups"] = quota.groups_used(quota_project)
         used["key_pairs"] = KeyPair.objects.filter(user_id=self.actor.user_id).count()
 
         def figures(name: str | None) -> dict[str, int]:

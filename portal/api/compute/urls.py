@@ -9,6 +9,7 @@ from django.urls.converters import StringConverter
 
 from portal.api.compute import (
     actions,
+    aggregates,
     discovery,
     extensions,
     flavor_parts,
@@ -20,6 +21,7 @@ from portal.api.compute import (
     limits,
     proxies,
     security_groups,
+    server_groups,
     server_parts,
     servers,
     services,
@@ -66,6 +68,8 @@ FLAVORS = [
 PROJECTS = [
     path("os-keypairs", keypairs.KeyPairs.as_view()),
     path("os-keypairs/<name>", keypairs.KeyPairView.as_view()),
+    path("os-server-groups", server_groups.ServerGroups.as_view()),
+    path("os-server-groups/<group_id>", server_groups.ServerGroupView.as_view()),
     path("limits", limits.Limits.as_view()),
     path("os-quota-sets/<quota_project>", limits.QuotaSet.as_view()),
     path("os-quota-sets/<quota_project>/defaults", limits.QuotaSetDefaults.as_view()),
@@ -74,7 +78,9 @@ PROJECTS = [
     path("extensions/<alias>", extensions.Extension.as_view()),
 ]
 HOSTS = [
-    path("os-aggregates", hosts.Aggregates.as_view()),
+    path("os-aggregates", aggregates.Aggregates.as_view()),
+    path("os-aggregates/<aggregate_id>", aggregates.AggregateView.as_view()),
+    path("os-aggregates/<aggregate_id>/action", aggregates.AggregateAction.as_view()),
     path("os-availability-zone", hosts.Zones.as_view()),
     path("os-availability-zone/detail", hosts.ZonesDetail.as_view()),
     path("os-hypervisors", hosts.Hypervisors.as_view()),
