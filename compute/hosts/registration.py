@@ -22,10 +22,11 @@ from portal.identity.policy import enforce
 log = logging.getLogger(__name__)
 
 
-def add_host(actor: Actor, *, uri: str, name: str = "", zone: str = "nova", domain_type: str = "") -> Host:
+def add_host(actor: Actor, *, uri: str, name: str = "", domain_type: str = "") -> Host:
     """Register the host at a libvirt URI, prepare it, and read what it is.
 
-    ``name`` defaults to the host's own. ``domain_type`` is ``kvm`` or ``qemu``; empty: found out.
+    It is in the default zone until it is put into an aggregate with one. ``name`` defaults to the host's own.
+    ``domain_type`` is ``kvm`` or ``qemu``; empty: found out.
     Raises Invalid for a URI that cannot be used (with the reason), Conflict for one already there.
     """
     enforce(actor, "nacelle:host-add")
@@ -45,7 +46,7 @@ def add_host(actor: Actor, *, uri: str, name: str = "", zone: str = "nova", doma
         raise Invalid(f"The host at {uri} cannot be used: {error}") from error
     finally:
         hypervisor.close()
-    host = Host(uri=uri, name=name.strip() or facts.hostname, zone=zone.strip() or "nova", domain_type=domain_type)
+    host = Host(uri=uri, name=name.strip() or facts.hostname, domain_type=domain_type)
     host.console_address = console_address(uri)
     try:
         with transaction.atomic():

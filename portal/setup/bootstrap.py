@@ -8,9 +8,10 @@ from collections.abc import Callable
 import yaml
 from django.conf import settings
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 
+from compute import zones
 from compute.errors import ComputeError
 from compute.flavor_defaults import ensure_flavors
 from compute.hosts.registration import add_host
@@ -50,6 +51,8 @@ def base_data(say: Say) -> None:
     elif not (settings.DATA_DIR / CLOUDS_YAML).exists():
         say("The administrator's password is not known here; set NACELLE_ADMIN_PASSWORD once to choose a new one.")
     ensure_flavors()
+    with transaction.atomic():
+        zones.settle(Host.objects.select_for_update())  # the default zone is a setting, and may be another now
     if not Network.objects.filter(project=identity.project, name="private").exists():
         ensure_private_network(identity.project, settings.PRIVATE_NETWORK_CIDR or free_range())
 

@@ -76,7 +76,7 @@ def test_claims_and_states_of_a_host_are_not_written(cloud: Cloud, root: Persona
     }  # fmt: skip
     assert browse(root).post(path(Host, f"{cloud.host.pk}/change/"), given).status_code == 302
     host = Host.objects.get()
-    assert (host.zone, host.cpu_ratio, host.reserved_memory_mb) == ("rack-2", 4, 1024)
+    assert (host.zone, host.cpu_ratio, host.reserved_memory_mb) == ("nova", 4, 1024)
     assert (host.vcpus_used, host.state, host.enabled) == (0, "up", True)
     assert Change.objects.filter(kind="host").exists()
 

@@ -87,10 +87,10 @@ def test_a_host_is_disabled_with_a_reason_and_enabled_again(root: Persona, cloud
 
 def test_a_host_is_added_by_its_uri(root: Persona, browse) -> None:
     client = browse(root)
-    answer = client.post("/cloud/hosts/add", {"uri": "fake://another", "name": "another", "zone": "rack-2"})
+    answer = client.post("/cloud/hosts/add", {"uri": "fake://another", "name": "another"})
     made = Host.objects.get(name="another")
     assert answer["Location"] == f"/cloud/hosts/{made.pk}/"
-    assert (made.state, made.zone) == ("up", "rack-2")
+    assert (made.state, made.zone) == ("up", "nova")
     assert b"registered already" in client.post("/cloud/hosts/add", {"uri": "fake://another"}).content
 
 

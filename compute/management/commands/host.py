@@ -23,7 +23,6 @@ class Command(BaseCommand):
         add = verbs.add_parser("add", help="Register a host.")
         add.add_argument("uri", help="A libvirt URI, such as qemu+ssh://root@host/system.")
         add.add_argument("--name", default="", help="Default: the host's own name.")
-        add.add_argument("--zone", default="nova", help="Its availability zone (default: nova).")
         add.add_argument("--domain-type", default="", choices=["", "kvm", "qemu"], help="Default: found out.")
         verbs.add_parser("list", help="List the hosts.")
 
@@ -41,7 +40,6 @@ class Command(BaseCommand):
                 SYSTEM,
                 uri=options["uri"],
                 name=options["name"],
-                zone=options["zone"],
                 domain_type=options["domain_type"],
             )
         except ComputeError as error:

@@ -36,7 +36,6 @@ class HostBody(Body):
 
     uri = StrictCharField(max_length=255, help_text="A libvirt URI, such as qemu+ssh://root@host/system.")
     name = StrictCharField(max_length=255, required=False, default="", help_text="Default: the host's own name.")
-    zone = StrictCharField(max_length=255, required=False, default="nova", help_text="Its availability zone.")
     domain_type = serializers.ChoiceField(
         choices=["kvm", "qemu"], required=False, help_text="Default: what the host's processors can do."
     )

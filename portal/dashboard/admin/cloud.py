@@ -81,7 +81,6 @@ class HostAdmin(ByVerbs):
     list_filter = ("state", "enabled", "zone")
     search_fields = ("name", "uri")
     settings = (
-        "zone",
         "console_address",
         "domain_type",
         "cpu_ratio",
@@ -93,6 +92,7 @@ class HostAdmin(ByVerbs):
     readonly_fields = (
         "name",
         "uri",
+        "zone",
         "state",
         "state_reason",
         "enabled",

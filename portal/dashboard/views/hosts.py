@@ -31,7 +31,6 @@ class HostForm(forms.Form):
         max_length=255, label="Libvirt URI", error_messages={"required": "Enter the host's libvirt URI."}
     )
     name = forms.CharField(max_length=255, required=False, help_text="Empty: the host's own name")
-    zone = forms.CharField(max_length=255, required=False, initial="nova", label="Availability zone")
     domain_type = forms.ChoiceField(
         required=False,
         choices=[("", "As the host's processor can"), ("kvm", "kvm"), ("qemu", "qemu")],

@@ -163,11 +163,6 @@ def test_services_are_changed_by_uuid_from_2_53_on(cloud: Cloud, root: Persona, 
     assert root.put(f"{SERVICES}/enable", body, headers=version).status_code == 400
 
 
-def test_there_are_no_aggregates(cloud: Cloud, root: Persona, alice: Persona) -> None:
-    assert root.get("/compute/v2.1/os-aggregates", headers=at(NEWEST)).json() == {"aggregates": []}
-    assert alice.get("/compute/v2.1/os-aggregates").status_code == 403
-
-
 def test_zones(cloud: Cloud, alice: Persona, root: Persona) -> None:
     Host.objects.create(name="far-1", uri="fake://far", zone="far", enabled=False)
     zones = [

@@ -21,10 +21,10 @@ def test_the_administrator_lists_hosts(cloud, root):
 
 def test_the_administrator_adds_a_host(cloud, root):
     uri = f"fake://{uuid.uuid4().hex}?memory=4096&vcpus=2"
-    answer = root.post(HOSTS, {"uri": uri, "name": "host-2", "zone": "east"})
+    answer = root.post(HOSTS, {"uri": uri, "name": "host-2"})
     assert answer.status_code == 201, answer.content
     host = Host.objects.get(name="host-2")
-    assert (host.state, host.memory_mb, host.vcpus, host.zone) == ("up", 4096, 2, "east")
+    assert (host.state, host.memory_mb, host.vcpus, host.zone) == ("up", 4096, 2, "nova")
     again = root.post(HOSTS, {"uri": uri})
     assert again.status_code == 409
     assert "registered already" in again.json()["error"]["message"]
