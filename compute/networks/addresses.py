@@ -24,14 +24,20 @@ def new_mac() -> str:
 
 
 def create_port(
-    network: Network, *, project_id: str, instance: Instance | None = None, position: int = 0, name: str = ""
+    network: Network,
+    *,
+    project_id: str,
+    instance: Instance | None = None,
+    position: int = 0,
+    name: str = "",
+    tag: str = "",
 ) -> Port:
     """A port with a MAC of its own on a network, without an address yet."""
     mac = new_mac()
     while Port.objects.filter(mac=mac).exists():
         mac = new_mac()
     return Port.objects.create(
-        network=network, project_id=project_id, instance=instance, position=position, name=name, mac=mac
+        network=network, project_id=project_id, instance=instance, position=position, name=name, mac=mac, tag=tag
     )
 
 
@@ -41,8 +47,16 @@ def _candidates(subnet: Subnet, taken: set[str]) -> Iterator[str]:
         first, last = ipaddress.ip_address(pool["start"]), ipaddress.ip_address(pool["end"])
         for number in range(int(first), int(last) + 1):
             address = str(type(first)(number))
-            if address not in taken:
+            if address not in taken and not _was_given_up(subnet, address):
                 yield address
+
+
+def _was_given_up(subnet: Subnet, address: str) -> bool:
+    """Whether a card still has the MAC of this free address: it lost the address while its guest may still use it."""
+    if subnet.ip_version != 4:
+        return False
+    mac = mac_for(subnet.network_id, subnet.cidr, address)
+    return Port.objects.filter(mac=mac).exclude(instance=None).exists()
 
 
 def fits(subnet: Subnet, address: str) -> bool:
@@ -117,4 +131,4 @@ def free(instance: Instance) -> None:
     for port in instance.ports.all():
         announce("port", port.pk, port.project_id)
     instance.ports.filter(preserve=False).delete()
-    instance.ports.update(instance=None, status="DOWN")
+    instance.ports.update(instance=None, position=0, status="DOWN", tag="")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django.db.models import Model
 
+from compute.errors import QuotaExceeded
 from compute.models import Network, Port, SecurityGroup, SecurityGroupRule, Subnet
 from compute.networks.errors import OverQuota
 from portal.identity.models import Project
@@ -39,7 +40,20 @@ def used(resource: str, project_id: str) -> int:
 
 def check(resource: str, project_id: str) -> None:
     """Raise OverQuota unless the project may have one more. Call it in the transaction that makes it."""
+    if not _has_room(resource, project_id, 1):
+        raise OverQuota(f"Quota exceeded for resources: ['{resource}'].")
+
+
+def check_ports_of_servers(project_id: str, number: int) -> None:
+    """Raise QuotaExceeded, with Nova's sentence, unless the project may have so many more ports.
+
+    Call it in the transaction that makes them.
+    """
+    if number and not _has_room("port", project_id, number):
+        raise QuotaExceeded("Maximum number of ports exceeded")
+
+
+def _has_room(resource: str, project_id: str, number: int) -> bool:
     # Whoever makes one for the project waits here for the others, so that counting is safe.
     Project.objects.select_for_update().filter(pk=project_id).first()
-    if used(resource, project_id) >= LIMITS[resource]:
-        raise OverQuota(f"Quota exceeded for resources: ['{resource}'].")
+    return used(resource, project_id) + number <= LIMITS[resource]

@@ -7,6 +7,7 @@ from compute.operations.crash_dump import CrashDump
 from compute.operations.delete import Delete, ForceDelete
 from compute.operations.engine import Operation
 from compute.operations.inject_network_info import InjectNetworkInfo
+from compute.operations.interfaces import AddFixedIp, AttachInterface, DetachInterface, RemoveFixedIp
 from compute.operations.password import ChangePassword
 from compute.operations.pause import Pause, Unpause
 from compute.operations.power import HardReboot, KeepOff, SoftReboot, Start, Stop
@@ -41,6 +42,10 @@ OPERATIONS: dict[str, type[Operation]] = {
         Rebuild,
         ChangePassword,
         InjectNetworkInfo,
+        AttachInterface,
+        DetachInterface,
+        AddFixedIp,
+        RemoveFixedIp,
         CrashDump,
         CreateImage,
         CreateBackup,

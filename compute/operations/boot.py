@@ -15,8 +15,9 @@ from compute.models import PowerState, TaskState, VmState, announce
 from compute.networks import addresses
 from compute.operations import disks
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
+from compute.operations.guest import guest_of, ports_of
 from compute.operations.layout import Layout
+from compute.operations.power import bring_networks
 from scheduler import claims
 from scheduler.pick import Request, place
 
@@ -72,10 +73,7 @@ class Boot(Operation):
         for port in ports_of(self.instance):
             addresses.allocate(port)
             addresses.bind(port)
-        for port in ports_of(self.instance):
-            self.hypervisor.ensure_network(network_spec(port.network))
-            if reservation := reservation_of(port, self.instance.hostname):
-                self.hypervisor.reserve(port.network_id, reservation)
+        bring_networks(self)
 
     def release_networks(self) -> None:
         """Take the reservations off the host; the ports keep their addresses for the next host."""

@@ -12,7 +12,7 @@ from uuid import UUID
 from django.db import transaction
 
 from compute import quota, server_groups, zones
-from compute.errors import Invalid
+from compute.errors import Invalid, NotFound
 from compute.images.store import not_bootable
 from compute.models import (
     Flavor,
@@ -21,8 +21,6 @@ from compute.models import (
     ImageStatus,
     Instance,
     KeyPair,
-    Network,
-    Port,
     SecurityGroup,
     ServerGroup,
     TaskState,
@@ -30,27 +28,19 @@ from compute.models import (
     announce,
 )
 from compute.models.flavor import disk_claim_gb
-from compute.networks import addresses
+from compute.networks import plugging
+from compute.networks.errors import PortInUse
 from compute.networks.groups import default_group
+from compute.networks.plugging import Card, NetworkRequest
+from compute.networks.quota import check_ports_of_servers
 from compute.operations.boot import Boot
 from compute.operations.engine import new_action
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 GIB = 1 << 30
-# What a guest has slots for besides its disks. Without an end, one server could take a shared network's addresses.
-MOST_CARDS = 16
 FORCED_HOST = "os_compute_api:servers:create:forced_host"
 REQUESTED_HOST = "compute:servers:create:requested_destination"
-
-
-@dataclass(frozen=True)
-class NetworkRequest:
-    """One card wanted: on a network (with an address of the user's choice, perhaps), or an existing port."""
-
-    network_id: UUID | None = None
-    port_id: UUID | None = None
-    address: str | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ class _Checked:
 
     flavor: Flavor
     image: Image
-    networks: list[tuple[Network, Port | None, str | None]]
+    networks: list[Card]
     key_public: str
     groups: list[SecurityGroup]
 
@@ -109,6 +99,8 @@ def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
     checked = _check(actor, wanted)
     with transaction.atomic():
         count = _take_quota(actor.project_id, wanted, checked.flavor)
+        ports_made = sum(card.port is None for card in checked.networks)
+        check_ports_of_servers(actor.project_id, count * ports_made)
         hint = wanted.scheduler_hints.get(server_groups.HINT)
         group = server_groups.joined(actor, hint, count) if hint else None
         reservation = "r-" + "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(8))
@@ -186,43 +178,15 @@ def usable_image(actor: Actor, image_id: str, memory_mb: int, disk_gb: int) -> I
     return image
 
 
-def _networks(actor: Actor, wanted: BootRequest) -> list[tuple[Network, Port | None, str | None]]:
-    if wanted.networks is None:
-        return [(_only_network(actor), None, None)]
-    if len(wanted.networks) > MOST_CARDS:
-        raise Invalid(f"A server may have at most {MOST_CARDS} network cards.", about="network")
-    return [_network(actor, one) for one in wanted.networks]
-
-
-def _only_network(actor: Actor) -> Network:
-    visible = list(Network.objects.visible_to(actor).filter(external=False).exclude(subnets=None)[:2])
-    own = [network for network in visible if network.project_id == actor.project_id] or visible
-    if len(own) > 1:
-        raise Invalid("Multiple possible networks found, use a Network ID to be more specific.", about="network")
-    if not own:
-        raise Invalid(
-            "There is no network that this project can use; ask an administrator to share one.", about="network"
-        )
-    return own[0]
-
-
-def _network(actor: Actor, one: NetworkRequest) -> tuple[Network, Port | None, str | None]:
-    if one.port_id is not None:
-        port = Port.objects.filter(pk=one.port_id, project_id=actor.project_id).select_related("network").first()
-        if port is None:
-            raise Invalid(f"Port {one.port_id} could not be found.", about="network")
-        if port.instance_id is not None:
-            raise Invalid(f"Port {one.port_id} is still in use.", about="network")
-        return port.network, port, None
-    visible = Network.objects.visible_to(actor)
-    network = visible.filter(pk=one.network_id).first() if one.network_id else None
-    if network is None:
-        raise Invalid(f"Network {one.network_id} could not be found.", about="network")
-    if not network.subnets.exists():
-        raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", about="network")
-    if one.address and not any(addresses.fits(subnet, one.address) for subnet in network.subnets.all()):
-        raise Invalid(f"Fixed IP address {one.address} does not belong to network {network.id}.", about="network")
-    return network, None, one.address
+def _networks(actor: Actor, wanted: BootRequest) -> list[Card]:
+    asked = (NetworkRequest(),) if wanted.networks is None else wanted.networks
+    if len(asked) > plugging.MOST_CARDS:
+        raise Invalid(f"A server may have at most {plugging.MOST_CARDS} network cards.", about="network")
+    assert actor.project_id is not None
+    try:
+        return [plugging.find(actor, one, actor.project_id) for one in asked]
+    except (NotFound, PortInUse) as error:
+        raise Invalid(str(error), about="network") from error
 
 
 def _groups(actor: Actor, names: tuple[str, ...]) -> list[SecurityGroup]:
@@ -301,20 +265,11 @@ def _create_one(
 
 
 def _plug(instance: Instance, checked: _Checked) -> None:
-    for position, (network, existing, address) in enumerate(checked.networks):
-        if existing is not None:
-            _plug_existing(instance, existing, position)
-            continue
-        port = addresses.create_port(network, project_id=instance.project_id, instance=instance, position=position)
-        if address:
-            addresses.allocate(port, address)
-        port.security_groups.set(checked.groups)
-
-
-def _plug_existing(instance: Instance, port: Port, position: int) -> None:
-    free = Port.objects.filter(pk=port.pk, instance=None)
-    if not free.update(instance=instance, position=position, preserve=True):
-        raise Invalid(f"Port {port.id} is still in use.")
+    for position, card in enumerate(checked.networks):
+        try:
+            plugging.plug(instance, card, checked.groups, position)
+        except PortInUse as error:
+            raise Invalid(str(error)) from error
 
 
 def _remembered(wanted: BootRequest) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from compute.hypervisor.interface import Gone
 from compute.models import PowerState, TaskState, VmState
+from compute.networks import removals
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
 
@@ -19,6 +20,8 @@ GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 
 def bring_networks(operation: Operation) -> None:
     """The host has the instance's networks, and its DHCP the addresses."""
+    assert operation.instance.host is not None
+    removals.clear(operation.instance.host, operation.hypervisor)
     for port in ports_of(operation.instance):
         operation.hypervisor.ensure_network(network_spec(port.network))
         if reservation := reservation_of(port, operation.instance.hostname):

@@ -12,7 +12,8 @@ from rest_framework import serializers
 from rest_framework.exceptions import ParseError, ValidationError
 
 from compute.errors import Invalid
-from compute.operations.create import BootRequest, NetworkRequest
+from compute.networks.plugging import NetworkRequest
+from compute.operations.create import BootRequest
 from portal.api.body import Body, StrictBooleanField, StrictCharField, StrictIntegerField
 from portal.api.compute.base import as_uuid
 from portal.api.compute.hints import KEYS, hints_of, place_of

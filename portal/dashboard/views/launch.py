@@ -17,7 +17,8 @@ from compute.errors import ComputeError, Invalid
 from compute.models import Flavor, Host, Image, ImageStatus, KeyPair, Network, SecurityGroup
 from compute.models.quota import UNLIMITED
 from compute.operations.boot import Boot
-from compute.operations.create import BootRequest, NetworkRequest, create
+from compute.networks.plugging import NetworkRequest
+from compute.operations.create import BootRequest, create
 from portal.dashboard.access import PortalRequest, page
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
