@@ -157,6 +157,12 @@ declare(
     _of_placement("traits:show", "Show a trait."),
     _of_placement("allocation_candidates:list", "List the hosts that could take so much."),
     Rule("placement:usages", "reader", "Show what a project's servers hold.", system_role="reader"),
+    Rule("nacelle:snapshots:get", "reader", "Show and list a server's in-place snapshots."),
+    Rule("nacelle:snapshots:create", "member", "Take an in-place snapshot of a server."),
+    Rule("nacelle:snapshots:revert", "member", "Take a server back to a snapshot."),
+    Rule("nacelle:snapshots:delete", "member", "Delete a server's in-place snapshot."),
+    Rule("nacelle:schedules:get", "reader", "Show and list the schedules of snapshots and backups."),
+    Rule("nacelle:schedules:modify", "member", "Create, change and delete the schedules of a server."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
 )

@@ -74,6 +74,8 @@ RECLAIM_SECONDS = int(os.environ.get("NACELLE_RECLAIM_SECONDS", "0"))
 SHUTDOWN_GRACE_SECONDS = float(os.environ.get("NACELLE_SHUTDOWN_GRACE", "60"))
 # A shelved instance leaves its host after so long; 0: at once, -1: never by itself.
 SHELVED_OFFLOAD_SECONDS = int(os.environ.get("NACELLE_SHELVED_OFFLOAD_SECONDS", "0"))
+# In-place snapshots grow inside the instance's disks; so many may be kept of one.
+SNAPSHOTS_PER_INSTANCE = int(os.environ.get("NACELLE_SNAPSHOTS_PER_INSTANCE", "16"))
 LEASE_SECONDS = float(os.environ.get("NACELLE_LEASE_SECONDS", "15"))
 IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)))
 PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
