@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from compute.models import KeyPair, SecurityGroup
+from compute.models import Aggregate, KeyPair, SecurityGroup
 from compute.networks.addresses import create_port
 from compute.networks.groups import default_group
 from portal.api.compute.actions import HANDLERS
@@ -107,6 +107,7 @@ def things(cloud: Cloud, alice: Persona, root: Persona) -> dict[str, str]:
         "rule_id": str(rule.id),
         "hypervisor_id": str(cloud.host.id),
         "service_id": str(service),
+        "aggregate_id": str(Aggregate.objects.create(name="rack").pk),
         "pk": str(cloud.network.id),
         "key": "key",
         "name": "key",
@@ -145,6 +146,10 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "host": "host-1",
         "return_reservation_id": False,
     }
+    hints = {
+        "group": things["group_id"], "same_host": things["server_id"], "different_host": [things["server_id"]],
+        "query": '["=", "$vcpus_used", 0]', "build_near_host_ip": "10.0.0.1", "cidr": "/24", "a": {"b": ["c"]},
+    }  # fmt: skip
     changed = {key: server[key] for key in ("name", "accessIPv4", "description", "hostname", "OS-DCF:diskConfig")}
     flavor = {
         "name": "f", "vcpus": 1, "ram": 64, "disk": 1, "swap": 0, "OS-FLV-EXT-DATA:ephemeral": 0, "id": "auto",
@@ -176,7 +181,7 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "min_ram": 0, "tags": ["a"], "protected": False, "os_hidden": False, "id": str(uuid.uuid4()), "own": "x",
     }  # fmt: skip
     return {
-        "/servers": {"server": server, "os:scheduler_hints": {"a": "b"}},
+        "/servers": {"server": server, "os:scheduler_hints": hints},
         "/servers/{server_id}": {"server": changed},
         "/remote-consoles": {"remote_console": {"protocol": "vnc", "type": "novnc"}},
         "/metadata": {"metadata": {"a": "b"}},
@@ -188,6 +193,12 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "/os-extra_specs": {"extra_specs": {"a": "b"}},
         "/os-extra_specs/{key}": {"key": "b"},
         "/os-keypairs": {"keypair": {"name": "k", "public_key": "ssh-rsa x", "type": "ssh", "user_id": "u"}},
+        "/os-server-groups": {
+            "server_group": {"name": "g", "policy": "anti-affinity", "rules": {"max_server_per_host": 2}}
+        },
+        "/os-aggregates": {"aggregate": {"name": "a", "availability_zone": "z"}},
+        "/os-aggregates/{aggregate_id}": {"aggregate": {"name": "a", "availability_zone": "z"}},
+        "/os-aggregates/{aggregate_id}/action": {"set_metadata": {"metadata": {"a": "b"}}},
         "/os-quota-sets/{quota_project}": {"quota_set": {"instances": 1, "cores": 1, "ram": 1, "force": True}},
         "/os-services/{service_id}": {"status": "enabled", "disabled_reason": "r", "forced_down": False},
         "/auth/tokens": {
@@ -219,7 +230,7 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         ],
         "/ports": {"port": port},
         "/security-groups": {"security_group": {"name": "g", "description": "d", "stateful": True}},
-        "/nacelle/v1/hosts": {"name": "h", "uri": "fake://h", "zone": "nova"},
+        "/nacelle/v1/hosts": {"name": "h", "uri": "fake://h"},
     }
 
 
