@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from uuid import UUID
+
 from django.db.models import F
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compute.models import Host, HostState, Instance, announce
-from compute.models.host import DISK_CAPACITY_GB, MEMORY_CAPACITY_MB, VCPU_CAPACITY
+from compute.models import Host, HostState, Instance, ServerGroup, announce
 
 
-def take(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, instances: int = 1) -> bool:
+def take(
+    host_id: int,
+    *,
+    vcpus: int,
+    memory_mb: int,
+    disk_gb: int,
+    instances: int = 1,
+    ratios: Mapping[str, float] | None = None,
+) -> bool:
     """Claim room on a host; False when it has none left, or went down or was disabled meanwhile.
 
-    ``instances`` 0: for one that is there already, and holds two flavors for a while.
+    ``instances`` 0: for one that is there already, and holds two flavors for a while. ``ratios``: those of
+    the host's aggregates, which stand instead of its own (``cpu_ratio``, ``memory_ratio``, ``disk_ratio``).
     """
+    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios or {})
     fits = Host.objects.filter(pk=host_id, enabled=True, forced_down=False, state=HostState.UP).filter(
-        vcpus_used__lte=VCPU_CAPACITY - vcpus,
-        memory_mb_used__lte=MEMORY_CAPACITY_MB - memory_mb,
-        disk_gb_used__lte=DISK_CAPACITY_GB - disk_gb,
+        vcpus_used__lte=F("vcpus") * ratio["cpu_ratio"] - vcpus,
+        memory_mb_used__lte=(F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"] - memory_mb,
+        disk_gb_used__lte=(F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - disk_gb,
     )
     taken = fits.update(
         vcpus_used=F("vcpus_used") + vcpus,
@@ -30,6 +42,16 @@ def take(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, instances: i
     if taken:
         announce("host", host_id)
     return bool(taken)
+
+
+def lock_groups(group_ids: Iterable[UUID]) -> None:
+    """Until this transaction ends, nobody else places members of these groups.
+
+    Under the lock the members' hosts are as they will be when it is given up, so that what a policy
+    allows now holds for the claim. In the order of the ids, so that two passes wait in no circle.
+    """
+    wanted = sorted(set(group_ids))
+    list(ServerGroup.objects.select_for_update(no_key=True).filter(pk__in=wanted).order_by("pk").values_list("pk"))
 
 
 def release(instance: Instance, keep_host: bool = False) -> None:
@@ -59,3 +81,13 @@ def give_back(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, instanc
         updated_at=timezone.now(),
     )
     announce("host", host_id)
+
+
+def build_failed(host_id: int) -> None:
+    """A host has failed to build an instance: BuildFailureWeigher puts it last until a build goes well."""
+    Host.objects.filter(pk=host_id).update(build_failures=F("build_failures") + 1, updated_at=timezone.now())
+
+
+def build_succeeded(host_id: int) -> None:
+    """A build went well; what failed before counts no more."""
+    Host.objects.filter(pk=host_id, build_failures__gt=0).update(build_failures=0, updated_at=timezone.now())

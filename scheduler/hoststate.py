@@ -1,15 +1,18 @@
-"""What the scheduler sees: a request and the hosts, as plain values read once for each decision."""
+"""What the scheduler sees of a host, as plain values."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-from compute.models import Host, Instance
+from scheduler.facts import UNKNOWN, Facts
+from scheduler.request import Request
+
+__all__ = ["HostView", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
 class HostView:
-    """One host at the moment of the decision. Capacities already carry their ratios."""
+    """One host at the moment of the decision. Capacities already carry their ratios, aggregates' included."""
 
     id: int
     name: str
@@ -27,57 +30,36 @@ class HostView:
     vcpus_used: int
     cpu_ratio: float
     instances: int
+    build_failures: int = 0  # since the last build that went well
+    address: str = ""
+    domain_type: str = ""
+    memory_mb: int = 0  # what the host has, without ratios
+    disk_gb: int = 0
+    vcpus: int = 0
+    hypervisor_version: int = 0
+    facts: Facts = UNKNOWN
 
     @property
     def free_memory_mb(self) -> float:
         """Memory left to claim."""
         return self.memory_capacity_mb - self.memory_used_mb
 
+    @property
+    def free_disk_gb(self) -> float:
+        """Disk left to claim."""
+        return self.disk_capacity_gb - self.disk_used_gb
 
-def view_of(host: Host) -> HostView:
-    """The view of a row."""
-    return HostView(
-        id=host.id,
-        name=host.name,
-        zone=host.zone,
-        up=host.is_up,
-        enabled=host.enabled,
-        down_reason=host.state_reason if host.enabled else host.disabled_reason,
-        memory_capacity_mb=host.memory_capacity_mb,
-        memory_used_mb=host.memory_mb_used,
-        memory_ratio=host.memory_ratio,
-        disk_capacity_gb=host.disk_capacity_gb,
-        disk_used_gb=host.disk_gb_used,
-        disk_ratio=host.disk_ratio,
-        vcpu_capacity=host.vcpu_capacity,
-        vcpus_used=host.vcpus_used,
-        cpu_ratio=host.cpu_ratio,
-        instances=host.instances_used,
-    )
+    @property
+    def free_vcpus(self) -> float:
+        """Virtual CPUs left to claim."""
+        return self.vcpu_capacity - self.vcpus_used
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is wanted of a host."""
-
-    vcpus: int
-    memory_mb: int
-    disk_gb: int
-    zone: str = ""
-    host: str = ""
-    forced: bool = False  # onto ``host`` whatever the filters say, if its room can be claimed
-    tried: frozenset[int] = field(default_factory=frozenset)
-    instances: int = 1  # 0: room for one that is on the host already
-
-    @classmethod
-    def of(cls, instance: Instance, tried: list[int]) -> Request:
-        """What an instance wants; ``tried`` are hosts that failed already."""
-        return cls(
-            vcpus=instance.vcpus,
-            memory_mb=instance.memory_mb,
-            disk_gb=instance.disk_gb,
-            zone=instance.zone,
-            host=instance.asked_host,
-            forced=instance.host_forced,
-            tried=frozenset(tried),
+    def after(self, request: Request) -> HostView:
+        """The host once the request is on it."""
+        return replace(
+            self,
+            memory_used_mb=self.memory_used_mb + request.memory_mb,
+            disk_used_gb=self.disk_used_gb + request.disk_gb,
+            vcpus_used=self.vcpus_used + request.vcpus,
+            instances=self.instances + request.instances,
         )

@@ -1,24 +1,36 @@
-"""The decision: filters, weighers, claim; the next best host when a claim is lost to somebody else."""
+"""Placing: the decision, then the claim; the next best host when a claim is lost to somebody else.
+
+``place`` and ``place_many`` claim. ``evaluate`` only looks: where would this go, and how many more fit?
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-from compute.models import Host
-from scheduler import claims
-from scheduler.explain import HOSTS_EXPLAINED, Explanation
-from scheduler.filters import FILTERS
-from scheduler.filters.base import name_of
+from django.db import transaction
+
+from compute.models import GroupPolicy, Host
+from scheduler import cache, claims, pipeline
+from scheduler.decide import Deciding, room_on
+from scheduler.explain import Explanation
 from scheduler.filters.capacity import CoreFilter, DiskFilter, RamFilter
+from scheduler.filters.groups import ServerGroupAffinityFilter, ServerGroupAntiAffinityFilter
 from scheduler.filters.state import ComputeFilter
-from scheduler.hoststate import HostView, Request, view_of
-from scheduler.weighers import WEIGHERS
-from scheduler.weighers.base import normalised
+from scheduler.hoststate import HostView
+from scheduler.request import Group, Request
+from scheduler.scene import Scene
 
-__all__ = ["Placement", "Request", "place"]
+__all__ = ["Evaluation", "Group", "Placement", "Request", "evaluate", "place", "place_many", "rank"]
 
+# A request whose claims were lost to others so often looks at all hosts afresh.
+ALTERNATES = 3
+# Each round that places nothing was lost to placements of others, so this is never reached but by a mistake.
+MOST_ROUNDS = 20
 # What a claim asks for besides being first.
 CLAIMED = (ComputeFilter(), RamFilter(), DiskFilter(), CoreFilter())
+BY_GROUP = (ServerGroupAffinityFilter(), ServerGroupAntiAffinityFilter())
+OVERTAKEN = "its room was taken by another request meanwhile"
 
 
 @dataclass(frozen=True)
@@ -29,70 +41,169 @@ class Placement:
     explanation: Explanation
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """What a dry run found: the hosts that can take the request, the best first, and how many such each takes."""
+
+    hosts: list[HostView]
+    rooms: dict[int, int]  # by the host's id
+    explanation: Explanation
+    together: bool = False  # a group with the policy affinity: all on one host
+
+    @property
+    def total(self) -> int:
+        """How many such instances fit now."""
+        return max(self.rooms.values(), default=0) if self.together else sum(self.rooms.values())
+
+
+@dataclass
+class Look:
+    """Hosts and surroundings, as they were at one moment, and as placements of this pass have changed them since."""
+
+    hosts: list[HostView]
+    scene: Scene
+    whole: bool  # every host was read for this look
+    pipeline: pipeline.Pipeline = field(default_factory=pipeline.current)
+
+    @classmethod
+    def now(cls, fresh: bool = False) -> Look:
+        """Read what there is. ``fresh``: without what this process remembers."""
+        hosts, aggregates, whole = cache.hosts.current(fresh)
+        return cls(list(hosts), Scene(aggregates), whole)
+
+    def decide(self, request: Request) -> tuple[list[HostView], Explanation]:
+        """The hosts for a request, the best first."""
+        deciding = Deciding(self.pipeline, request, self.scene)
+        return deciding.rank(self.hosts), deciding.explanation
+
+    def took(self, host: HostView, request: Request) -> None:
+        """From now on the request is there."""
+        place = next(place for place, one in enumerate(self.hosts) if one.id == host.id)
+        self.hosts[place] = self.hosts[place].after(request)
+        self.scene.took(host.id, request)
+
+
 def place(request: Request) -> Placement:
     """Choose a host and claim the room. Call it inside the transaction that records the choice."""
-    explanation = Explanation()
-    views = [view_of(host) for host in Host.objects.all()]
-    for view in forced(views, request, explanation) if request.forced else rank(views, request, explanation):
-        if _claim(view.id, request):
-            explanation.chosen = view.name
-            return Placement(Host.objects.get(pk=view.id), explanation)
-        explanation.reject(view.name, "Claim", _why_not_claimed(view, request))
-    return Placement(None, explanation)
+    return place_many([request])[0]
 
 
-def forced(hosts: list[HostView], request: Request, explanation: Explanation) -> list[HostView]:
-    """The host that an administrator forces, whatever the filters say; none if it failed this request already."""
-    named = [host for host in hosts if host.name == request.host]
-    untried = [host for host in named if host.id not in request.tried]
-    explanation.considered = len(named)
-    explanation.filters.append({"name": "ForcedHost", "into": len(named), "out": len(untried)})
-    return untried
+def place_many(requests: Sequence[Request]) -> list[Placement]:
+    """Choose hosts for several requests in one pass and claim their rooms; a placement for each, in their order.
+
+    All are decided on one look at the hosts, each seeing what those before it take. Call it inside
+    the transaction that records the choices. Those that fit nowhere have no host.
+    """
+    placed: dict[int, Placement] = {}
+    waiting = list(range(len(requests)))
+    look = Look.now()
+    for _ in range(MOST_ROUNDS):
+        with transaction.atomic():
+            waiting = _round(look, requests, waiting, placed)
+        if not waiting:
+            break
+        look = Look.now(fresh=True)
+        for index, placement in placed.items():
+            if placement.host is not None:
+                look.scene.took(placement.host.id, requests[index])
+    return [placed[index] for index in range(len(requests))]
 
 
-def _why_not_claimed(host: HostView, request: Request) -> str:
+@dataclass
+class _Plan:
+    """One request with the hosts that it may go to, the best first."""
+
+    index: int
+    ranked: list[HostView]
+    explanation: Explanation
+
+
+def _round(look: Look, requests: Sequence[Request], waiting: list[int], placed: dict[int, Placement]) -> list[int]:
+    """Plan and claim for those that wait. Returns those that were overtaken, for whom to look afresh."""
+    plans, undecided = [], []
+    for index in waiting:
+        ranked, explanation = look.decide(requests[index])
+        placed[index] = Placement(None, explanation)
+        if ranked:
+            plans.append(_Plan(index, ranked[: ALTERNATES + 1], explanation))
+            look.took(ranked[0], requests[index])
+        elif not look.whole:
+            undecided.append(index)
+    _lock_groups(look.scene, [requests[plan.index] for plan in plans])
+    for plan in sorted(plans, key=lambda plan: plan.ranked[0].id):  # two passes claim in one order, and in no circle
+        host = _claimed(plan, requests[plan.index], look.scene)
+        if host is None:
+            undecided.append(plan.index)
+            continue
+        placed[plan.index] = Placement(host, plan.explanation)
+    return sorted(undecided)
+
+
+def _lock_groups(scene: Scene, planned: Iterable[Request]) -> None:
+    """The late check's lock. Members are counted again from here on, as the claims of this pass go."""
+    groups = {request.group.id: request.group for request in planned if request.group and request.group.is_hard}
+    if groups:
+        claims.lock_groups(groups)
+        for group in groups.values():
+            scene.forget_members(group)
+
+
+def _claimed(plan: _Plan, request: Request, scene: Scene) -> Host | None:
+    """Claim the best host that is still to be had."""
+    for view in plan.ranked:
+        if broken := _breaks_group(view, request, scene):
+            plan.explanation.reject(view.name, "Claim", broken)
+        elif _claim(view, request, scene):
+            scene.took(view.id, request)
+            plan.explanation.chosen = view.name
+            return Host.objects.get(pk=view.id)
+        else:
+            plan.explanation.reject(view.name, "Claim", _why_not_claimed(view, request, scene))
+    return None
+
+
+def _breaks_group(view: HostView, request: Request, scene: Scene) -> str:
+    """The late check: what the group's policy says now that the group is locked. As in Nova, not of a forced host."""
+    if request.forced:
+        return ""
+    return next((one.why(view, request, scene) for one in BY_GROUP if not one.keep([view], request, scene)), "")
+
+
+def _why_not_claimed(view: HostView, request: Request, scene: Scene) -> str:
     """What a forced host lacks, as no filter has said it; else that somebody was faster."""
-    missing = [one.why(host, request) for one in CLAIMED if not one.passes(host, request)] if request.forced else []
-    return ", ".join(missing) or "its room was taken by another request meanwhile"
+    if not request.forced:
+        return OVERTAKEN
+    missing = [one.why(view, request, scene) for one in CLAIMED if not one.keep([view], request, scene)]
+    return ", ".join(missing) or OVERTAKEN
 
 
-def _claim(host_id: int, wanted: Request) -> bool:
+def _claim(view: HostView, wanted: Request, scene: Scene) -> bool:
     return claims.take(
-        host_id,
+        view.id,
         vcpus=wanted.vcpus,
         memory_mb=wanted.memory_mb,
         disk_gb=wanted.disk_gb,
         instances=wanted.instances,
+        ratios=scene.aggregates.ratios(view.id),
     )
 
 
-def rank(hosts: list[HostView], request: Request, explanation: Explanation) -> list[HostView]:
-    """The hosts that can take the request, the best first; what was decided goes into ``explanation``."""
-    explanation.considered = len(hosts)
-    for one in FILTERS:
-        passed = [host for host in hosts if one.passes(host, request)]
-        explanation.filters.append({"name": name_of(one), "into": len(hosts), "out": len(passed)})
-        if len(passed) < len(hosts):
-            kept = {host.id for host in passed}
-            for host in (host for host in hosts if host.id not in kept):
-                explanation.reject(host.name, name_of(one), one.why(host, request))
-        hosts = passed
-        if not hosts:
-            return []
-    return _weigh(hosts, request, explanation)
+def evaluate(request: Request, look: Look | None = None) -> Evaluation:
+    """Where a request would go, and how many such fit, without claiming anything.
+
+    ``look``: one look (``Look.now()``) for several questions at once.
+    """
+    look = look or Look.now()
+    deciding = Deciding(look.pipeline, request, look.scene)
+    ranked = deciding.rank(look.hosts)
+    if not ranked and not look.whole:
+        return evaluate(request, Look.now(fresh=True))
+    together = request.group is not None and request.group.policy == GroupPolicy.AFFINITY
+    return Evaluation(ranked, {host.id: room_on(host, deciding) for host in ranked}, deciding.explanation, together)
 
 
-def _weigh(hosts: list[HostView], request: Request, explanation: Explanation) -> list[HostView]:
-    totals = [0.0] * len(hosts)
-    parts: list[dict[str, float]] = [{} for _ in hosts]
-    for weigher in WEIGHERS:
-        raw = [weigher.weigh(host, request) for host in hosts]
-        for index, weight in enumerate(normalised(raw)):
-            totals[index] += weigher.multiplier * weight
-            parts[index][name_of(weigher)] = raw[index]
-    order = sorted(range(len(hosts)), key=lambda index: (-totals[index], hosts[index].name))
-    explanation.weights = [
-        {"host": hosts[index].name, "weight": round(totals[index], 4), "parts": parts[index]}
-        for index in order[:HOSTS_EXPLAINED]
-    ]
-    return [hosts[index] for index in order]
+def rank(
+    hosts: list[HostView], request: Request, explanation: Explanation, scene: Scene | None = None
+) -> list[HostView]:
+    """The hosts of a list that can take the request, the best first; what was decided goes into ``explanation``."""
+    return Deciding(pipeline.current(), request, scene or Scene(), explanation).rank(hosts)

@@ -6,7 +6,6 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
-from django.db.models import F
 from django.utils import timezone
 
 
@@ -72,12 +71,14 @@ class Host(models.Model):
     memory_mb_used = models.PositiveBigIntegerField(default=0)
     disk_gb_used = models.PositiveBigIntegerField(default=0)
     instances_used = models.PositiveIntegerField(default=0)
+    build_failures = models.PositiveIntegerField(default=0, help_text="Since the last build that went well.")
 
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now)
 
     class Meta:
         ordering = ["name"]
+        indexes = [models.Index(fields=["updated_at"], name="changed_hosts")]  # the scheduler reads what has changed
 
     def __str__(self) -> str:
         return self.name
@@ -101,12 +102,6 @@ class Host(models.Model):
     def is_up(self) -> bool:
         """Whether operations may be sent there."""
         return self.state == HostState.UP and not self.forced_down
-
-
-# The same capacities for the database's eyes, so that a claim is one conditional UPDATE.
-VCPU_CAPACITY = F("vcpus") * F("cpu_ratio")
-MEMORY_CAPACITY_MB = (F("memory_mb") - F("reserved_memory_mb")) * F("memory_ratio")
-DISK_CAPACITY_GB = (F("disk_gb") - F("reserved_disk_gb")) * F("disk_ratio")
 
 
 class HostSample(models.Model):

@@ -117,6 +117,7 @@ class Instance(models.Model):
         indexes = [
             models.Index(fields=["project", "deleted_at", "-created_at", "-id"], name="instance_list"),
             models.Index(fields=["host", "deleted_at"], name="instance_on_host"),
+            models.Index(fields=["host"], condition=models.Q(task_state__isnull=False), name="busy_instances"),
         ]
 
     def __str__(self) -> str:

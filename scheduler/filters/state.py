@@ -2,53 +2,90 @@
 
 from __future__ import annotations
 
-from scheduler.hoststate import HostView, Request
+from scheduler.filters.base import Filter
+from scheduler.hoststate import HostView
+from scheduler.request import Request
+from scheduler.scene import Scene
 
 
-class RetryFilter:
+class AllHostsFilter(Filter):
+    """Every host."""
+
+    sentence = "Lets every host pass."
+    default = False
+
+    def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
+        """All of them."""
+        return hosts
+
+    def why(self, host: HostView, request: Request, scene: Scene) -> str:
+        """Never asked."""
+        return ""
+
+
+class RetryFilter(Filter):
     """The host has not failed this request already."""
 
-    def passes(self, host: HostView, request: Request) -> bool:
-        """Whether it is untried."""
-        return host.id not in request.tried
+    sentence = "Leaves out hosts that have failed the same request already."
+    short = "an earlier attempt failed"
+    essential = True
 
-    def why(self, host: HostView, request: Request) -> str:
+    def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
+        """The untried."""
+        tried = request.tried
+        return [host for host in hosts if host.id not in tried] if tried else hosts
+
+    def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """In words."""
         return "was tried for this request and failed"
 
 
-class RequestedHostFilter:
+class RequestedHostFilter(Filter):
     """The host is the one that an administrator asked for."""
 
-    def passes(self, host: HostView, request: Request) -> bool:
-        """Whether it is, or none was asked for."""
-        return not request.host or host.name == request.host
+    sentence = "Keeps only the host that an administrator asked for, if one was."
+    short = "not the host asked for"
+    essential = True
 
-    def why(self, host: HostView, request: Request) -> str:
+    def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
+        """That host, or all when none was asked for."""
+        wanted = request.host
+        return [host for host in hosts if host.name == wanted] if wanted else hosts
+
+    def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """The one asked for."""
         return f"the host {request.host} was asked for"
 
 
-class AvailabilityZoneFilter:
+class AvailabilityZoneFilter(Filter):
     """The host is in the zone that was asked for."""
 
-    def passes(self, host: HostView, request: Request) -> bool:
-        """Whether the zone matches, or none was asked for."""
-        return not request.zone or host.zone == request.zone
+    sentence = "Keeps the hosts of the availability zone that was asked for."
+    short = "in another zone"
+    essential = True
 
-    def why(self, host: HostView, request: Request) -> str:
+    def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
+        """Those in the zone, or all when none was asked for."""
+        zone = request.zone
+        return [host for host in hosts if host.zone == zone] if zone else hosts
+
+    def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """Both zones."""
         return f"is in zone {host.zone}, zone {request.zone} was asked for"
 
 
-class ComputeFilter:
+class ComputeFilter(Filter):
     """The host is up and enabled."""
 
-    def passes(self, host: HostView, request: Request) -> bool:
-        """Whether it is."""
-        return host.up and host.enabled
+    sentence = "Keeps hosts that are up and enabled."
+    short = "down or disabled"
+    essential = True
 
-    def why(self, host: HostView, request: Request) -> str:
+    def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
+        """Those that are."""
+        return [host for host in hosts if host.up and host.enabled]
+
+    def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """Which of the two, and the reason given."""
         what = "is disabled" if not host.enabled else "is down"
         return f"{what}: {host.down_reason}" if host.down_reason else what

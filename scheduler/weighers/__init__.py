@@ -1,8 +1,15 @@
-"""Weighers: which of the hosts that can is best. Higher is better."""
+"""Weighers: which of the hosts that can is best. Higher is better. One class each, with the field's names."""
 
-from scheduler.weighers.base import Weigher
-from scheduler.weighers.ram import RAMWeigher
+from scheduler.weighers.base import HostWeigher, Weigher
+from scheduler.weighers.groups import ServerGroupSoftAffinityWeigher, ServerGroupSoftAntiAffinityWeigher
+from scheduler.weighers.resources import CPUWeigher, DiskWeigher, RAMWeigher
 
-WEIGHERS: tuple[Weigher, ...] = (RAMWeigher(),)
+WEIGHERS: tuple[type[Weigher], ...] = (
+    RAMWeigher,
+    CPUWeigher,
+    DiskWeigher,
+    ServerGroupSoftAffinityWeigher,
+    ServerGroupSoftAntiAffinityWeigher,
+)
 
-__all__ = ["WEIGHERS", "Weigher"]
+__all__ = ["WEIGHERS", "HostWeigher", "Weigher"]

@@ -1,0 +1,137 @@
+"""The hosts as a decision sees them, kept in the process and brought up to date by what has changed.
+
+A small cloud is read whole for each decision. From ``CACHED_FROM`` hosts on, the views of the last
+decision are kept, and only hosts whose ``updated_at`` is new are read again. What is kept may be a
+moment old, which does no harm: a claim is a conditional UPDATE of the row itself, and before
+anybody is told that no host was found, all hosts are read afresh.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, Max, TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
+
+from compute.models import Aggregate, Host, HostState
+from scheduler import aggregates, facts
+from scheduler.aggregates import Aggregates
+from scheduler.hoststate import HostView
+
+CACHED_FROM = 200
+# After so long all is read again, so that a change that left no mark is noticed, too.
+READ_AGAIN_SECONDS = 60.0
+# A change may become visible this long after its moment: a transaction's length, and the difference of two clocks.
+LATE = timedelta(seconds=10)
+COLUMNS = (
+    "id", "name", "zone", "state", "forced_down", "enabled", "state_reason", "disabled_reason", "domain_type",
+    "console_address", "vcpus", "memory_mb", "disk_gb", "reserved_memory_mb", "reserved_disk_gb",
+    "cpu_ratio", "memory_ratio", "disk_ratio", "vcpus_used", "memory_mb_used", "disk_gb_used", "instances_used",
+    "build_failures", "updated_at",
+)  # fmt: skip
+
+
+class HostCache:
+    """The views that were read last. Decisions of several threads take turns at bringing them up to date."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._views: dict[int, HostView] = {}
+        self._marks: dict[int, datetime] = {}  # the updated_at that a view was read at
+        self._facts: dict[int, tuple[int, facts.Facts]] = {}  # by the hash of the text, which need not be parsed again
+        self._sorted: list[HostView] = []
+        self._aggregates = Aggregates()
+        self._signature: tuple[Any, ...] = ()
+        self._read_at = float("-inf")
+        self._changed_since: datetime | None = None
+
+    def forget(self) -> None:
+        """Read everything at the next decision."""
+        with self._lock:
+            self._read_at = float("-inf")
+
+    def current(self, fresh: bool = False) -> tuple[list[HostView], Aggregates, bool]:
+        """All hosts by name, the aggregates, and whether every host was read just now."""
+        with self._lock:
+            now = timezone.now()
+            signature = _signature()
+            stale = time.monotonic() - self._read_at > READ_AGAIN_SECONDS or signature != self._signature
+            whole = fresh or stale or len(self._views) < CACHED_FROM
+            if whole:
+                self._aggregates = aggregates.read()
+                self._read_all()
+                self._signature, self._read_at = signature, time.monotonic()
+            else:
+                self._read_changed()
+            self._changed_since = now - LATE
+            return self._sorted, self._aggregates, whole
+
+    def _read_all(self) -> None:
+        self._views, self._marks = {}, {}
+        self._take(Host.objects.all())
+        self._facts = {number: self._facts[number] for number in self._views}
+
+    def _read_changed(self) -> None:
+        rows = Host.objects.filter(updated_at__gte=self._changed_since).order_by()
+        marks = self._marks
+        changed = [number for number, mark in rows.values_list("id", "updated_at") if marks.get(number) != mark]
+        if changed:
+            self._take(Host.objects.filter(pk__in=changed))
+
+    def _take(self, hosts: Any) -> None:
+        for *row, text in hosts.order_by("name").values_list(*COLUMNS, Cast("facts", TextField())):
+            number = row[0]
+            self._marks[number] = row[-1]
+            self._views[number] = _view(row, self._facts_of(number, text), self._aggregates.ratios(number))
+        self._sorted = sorted(self._views.values(), key=lambda view: view.name)
+
+    def _facts_of(self, number: int, text: str) -> facts.Facts:
+        known = self._facts.get(number)
+        if known is None or known[0] != hash(text):
+            known = self._facts[number] = (hash(text), facts.parse(text))
+        return known[1]
+
+
+def _signature() -> tuple[Any, ...]:
+    """What tells that hosts came or went, or that aggregates are not what they were: three small queries."""
+    hosts = Host.objects.aggregate(count=Count("id"), newest=Max("id"))
+    members = Aggregate.hosts.through.objects.aggregate(count=Count("id"), newest=Max("id"))
+    rows = Aggregate.objects.values_list("id", Cast("metadata", TextField()))
+    return (*hosts.values(), *members.values(), *rows)
+
+
+def _view(row: list[Any], made: facts.Facts, ratios: dict[str, float]) -> HostView:
+    said = dict(zip(COLUMNS, row, strict=True)) | ratios
+    return HostView(
+        id=said["id"],
+        name=said["name"],
+        zone=said["zone"],
+        up=said["state"] == HostState.UP and not said["forced_down"],
+        enabled=said["enabled"],
+        down_reason=said["state_reason"] if said["enabled"] else said["disabled_reason"],
+        memory_capacity_mb=max(0, said["memory_mb"] - said["reserved_memory_mb"]) * said["memory_ratio"],
+        memory_used_mb=said["memory_mb_used"],
+        memory_ratio=said["memory_ratio"],
+        disk_capacity_gb=max(0, said["disk_gb"] - said["reserved_disk_gb"]) * said["disk_ratio"],
+        disk_used_gb=said["disk_gb_used"],
+        disk_ratio=said["disk_ratio"],
+        vcpu_capacity=said["vcpus"] * said["cpu_ratio"],
+        vcpus_used=said["vcpus_used"],
+        cpu_ratio=said["cpu_ratio"],
+        instances=said["instances_used"],
+        build_failures=said["build_failures"],
+        address=said["console_address"],
+        domain_type=said["domain_type"] or made.domain_type,
+        memory_mb=said["memory_mb"],
+        disk_gb=said["disk_gb"],
+        vcpus=said["vcpus"],
+        hypervisor_version=made.hypervisor_version,
+        facts=made,
+    )
+
+
+hosts = HostCache()
