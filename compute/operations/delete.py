@@ -13,7 +13,7 @@ from compute.hypervisor.interface import Unreachable
 from compute.images import copies
 from compute.models import Instance, PowerState, TaskState, VmState
 from compute.networks import addresses
-from compute.operations import held
+from compute.operations import held, in_place
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import ports_of
 from portal.identity.actor import Actor
@@ -103,6 +103,7 @@ class Delete(Operation):
         claims.release(self.instance, keep_host=True)
         copies.discard_unprotected(self.instance.shelved_image_id)
         addresses.free(self.instance)
+        in_place.forget_all(self.instance)
         if not self._was_soft_deleted():
             quota.give_back(self.instance)
 

@@ -10,10 +10,10 @@ import logging
 import re
 import struct
 from collections.abc import Iterable
-from typing import Any
 from uuid import UUID
 
 from compute.errors import ComputeError
+from compute.hypervisor import qcow2
 from compute.hypervisor.interface import Hypervisor, HypervisorError
 from compute.images import store
 from compute.models import Image, Instance
@@ -41,8 +41,8 @@ def create_empty(hypervisor: Hypervisor, layout: Layout, roles: Iterable[str] = 
     if "ephemeral0" in layout.own and "ephemeral0" in roles:
         hypervisor.create_volume(layout.volume("ephemeral0"), layout.flavor["ephemeral_gb"] * GIB)
     if "swap" in layout.own and "swap" in roles:
-        size = layout.flavor["swap_mb"] * MIB
-        hypervisor.upload(layout.volume("swap"), io.BufferedReader(SwapSpace(size), MIB), size)
+        content = swap_space(layout.flavor["swap_mb"] * MIB)
+        hypervisor.upload(layout.volume("swap"), io.BytesIO(content), len(content), "qcow2")
 
 
 def create_config(hypervisor: Hypervisor, instance: Instance) -> None:
@@ -89,24 +89,12 @@ def sweep(hypervisor: Hypervisor, instance_id: UUID, needed: Iterable[str]) -> N
             hypervisor.delete_volume(volume)
 
 
-class SwapSpace(io.RawIOBase):
-    """The content of an empty swap disk, as Linux's mkswap writes it: a header in the first page, then zeros.
+def swap_space(size_bytes: int) -> bytes:
+    """A qcow2 file of an empty swap disk, as Linux's mkswap writes it: a header in the first page, then zeros.
 
-    The layout is the kernel's ``union swap_header`` (include/linux/swap.h), version 1.
+    qcow2, because what a guest's memory has there belongs into a snapshot with that memory. The layout is the
+    kernel's ``union swap_header`` (include/linux/swap.h), version 1.
     """
-
-    def __init__(self, size_bytes: int) -> None:
-        header = struct.pack("<III", 1, size_bytes // PAGE - 1, 0)
-        self._page = bytes(1024) + header.ljust(PAGE - 1024 - 10, b"\0") + b"SWAPSPACE2"
-        self._size, self._at = size_bytes, 0
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """The next bytes."""
-        count = min(len(buffer), self._size - self._at)
-        buffer[:count] = self._page[self._at : self._at + count].ljust(count, b"\0")
-        self._at += count
-        return count
+    header = struct.pack("<III", 1, size_bytes // PAGE - 1, 0)
+    page = bytes(1024) + header.ljust(PAGE - 1024 - 10, b"\0") + b"SWAPSPACE2"
+    return qcow2.flat(page, size_bytes)

@@ -58,7 +58,6 @@ class Layout:
                 Disk(
                     volume=self.volume(role),
                     target=f"vd{letters[index]}",
-                    format="raw" if role == "swap" else "qcow2",
                     boot_order=None if index else 1,
                 )
                 for index, role in enumerate(roles)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from compute.errors import Conflict, Invalid
 from compute.models import Instance, KeyPair, PowerState, TaskState, VmState
-from compute.operations import disks, interrupt
+from compute.operations import disks, in_place, interrupt
 from compute.operations.create import usable_image
 from compute.operations.engine import Operation, Step
 from compute.operations.engine import request as request_operation
@@ -91,6 +91,7 @@ class Rebuild(Operation):
 
         Without ``after`` (nothing was chosen), it is made anew of its own image.
         """
+        in_place.refuse_with_snapshots(cls, instance)
         if instance.image_id is None and "after" not in params:
             raise Invalid("The server was not built from an image; name one.", about="image")
         after: dict[str, Any] = params.setdefault("after", {"image_id": str(instance.image_id)})

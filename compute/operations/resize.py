@@ -31,7 +31,7 @@ from compute.models import (
     VmState,
 )
 from compute.models.flavor import disk_claim_gb
-from compute.operations import disks, held, interrupt
+from compute.operations import disks, held, in_place, interrupt
 from compute.operations.engine import AnotherLane, Operation, Step
 from compute.operations.engine import request as request_operation
 from compute.operations.guest import guest_of
@@ -118,6 +118,7 @@ class Resize(_OfMigration, Operation):
 
         Raises Invalid, QuotaExceeded, and Conflict when the host is down.
         """
+        in_place.refuse_with_snapshots(cls, instance)
         flavor = check_flavor(actor, instance, str(params.get("flavor_id", "")))
         host = instance.host
         if host is None or not host.is_up:

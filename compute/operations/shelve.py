@@ -14,7 +14,7 @@ from compute.errors import ComputeError, Conflict, Invalid
 from compute.hypervisor.interface import PowerState as Seen
 from compute.images import copies, store
 from compute.models import Action, Host, Image, ImageStatus, Instance, PowerState, TaskState, VmState
-from compute.operations import disks, interrupt, saving
+from compute.operations import disks, in_place, interrupt, saving
 from compute.operations.boot import Boot
 from compute.operations.engine import AnotherLane, Operation, Step, new_action
 from compute.operations.engine import request as request_operation
@@ -47,6 +47,7 @@ class Shelve(Operation):
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
         """The image is there from the request on."""
+        in_place.refuse_with_snapshots(cls, instance)
         name = f"{instance.name[:247]}-shelved"
         saving.new_image(instance, actor, params, name=name, kind="snapshot", metadata={})
 

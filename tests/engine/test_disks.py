@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import subprocess
 import uuid
 
 import pytest
@@ -42,12 +42,16 @@ def test_the_order_in_which_a_guest_sees_them(wanted: Layout, targets: dict[str,
     assert [one.target for one in wanted.disks() if one.boot_order] == ["vda"]
     assert sorted(one.volume for one in wanted.disks()) == sorted(wanted.volumes())
     formats = {one.volume.rsplit("-")[-1]: one.format for one in wanted.disks()}
-    assert all(formats[name] == "raw" for name in ("swap", "config") if name in formats)
+    assert formats.pop("config") == "raw"
+    assert set(formats.values()) == {"qcow2"}
     assert wanted.without_rescue().disks()[0].volume == wanted.volume("root")
 
 
-def test_a_swap_disk_is_what_mkswap_makes() -> None:
-    content = io.BufferedReader(disks.SwapSpace(3 * MIB), MIB).read()
+def test_a_swap_disk_is_what_mkswap_makes(tmp_path) -> None:
+    file, raw = tmp_path / "swap.qcow2", tmp_path / "swap"
+    file.write_bytes(disks.swap_space(3 * MIB))
+    subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", file, raw], check=True)
+    content = raw.read_bytes()
     assert len(content) == 3 * MIB
     assert content[4086:4096] == b"SWAPSPACE2"
     assert content[:1024] == bytes(1024)

@@ -214,7 +214,7 @@ def test_an_image_that_the_sweep_took_for_abandoned_is_saved_all_the_same(cloud,
 def test_a_copy_that_is_no_flat_qcow2_is_not_stored(cloud, shared_host, alice, monkeypatch):
     instance, before = boot(alice, cloud), files()
     snapshot(alice, instance)
-    monkeypatch.setattr("compute.hypervisor.fake.qcow2.flat", lambda content, size: b"no qcow2" * 1000)
+    monkeypatch.setattr("compute.hypervisor.qcow2.flat", lambda content, size: b"no qcow2" * 1000)
     instance = finish(instance)
     action = Action.objects.get(operation="create_image")
     assert action.state == "error" and "does not match disk_format qcow2" in action.message

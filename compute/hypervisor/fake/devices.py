@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
-from compute.hypervisor.fake import qcow2
+from compute.hypervisor import qcow2
 from compute.hypervisor.fake.faults import verb
 from compute.hypervisor.fake.guests import FakeGuests
 from compute.hypervisor.fake.host import ON

@@ -1,4 +1,4 @@
-"""A flat qcow2 file made in memory, for the few bytes that a fake host keeps of a disk.
+"""A flat qcow2 file made in memory, of a disk with little on it: an empty swap space, a fake host's disk.
 
 The format is QEMU's docs/interop/qcow2.txt, version 2: no feature bits, nothing to interpret.
 """
