@@ -27,11 +27,13 @@ PROJECT_LINKS = (
     ("Images", "disc", "images"),
     ("Flavors", "sliders", "flavors"),
     ("Key pairs", "key", "key_pairs"),
+    ("Server groups", "group", "server_groups"),
     ("Networks", "network", "networks"),
     ("API access", "terminal", "api_access"),
 )
 CLOUD_LINKS = (
     ("Hosts", "rack", "hosts"),
+    ("Aggregates", "zones", "aggregates"),
     ("All instances", "layers", "all_instances"),
     ("Administration", "shield", "admin:index"),
 )

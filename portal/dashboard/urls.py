@@ -7,6 +7,7 @@ from typing import Any
 from django.urls import path
 
 from portal.dashboard.views import (
+    aggregates,
     api_access,
     auth,
     console,
@@ -21,9 +22,11 @@ from portal.dashboard.views import (
     overview,
     password,
     remake,
+    server_groups,
 )
 
 _ONE = "instances/<uuid:instance_id>/"
+_AGGREGATE = "cloud/aggregates/<int:aggregate_id>/"
 
 urlpatterns: list[Any] = [
     path("login", auth.log_in, name="login"),
@@ -58,6 +61,10 @@ urlpatterns: list[Any] = [
     path("keypairs/", key_pairs.key_pairs, name="key_pairs"),
     path("keypairs/add", key_pairs.add, name="key_pair_add"),
     path("keypairs/<int:key_pair_id>/delete", key_pairs.delete, name="key_pair_delete"),
+    path("server-groups/", server_groups.server_groups, name="server_groups"),
+    path("server-groups/add", server_groups.add, name="server_group_add"),
+    path("server-groups/<uuid:group_id>/", server_groups.server_group, name="server_group"),
+    path("server-groups/<uuid:group_id>/delete", server_groups.delete, name="server_group_delete"),
     path("networks/", networks.networks, name="networks"),
     path("networks/<uuid:network_id>/", networks.network, name="network"),
     path("access/", api_access.api_access, name="api_access"),
@@ -69,5 +76,14 @@ urlpatterns: list[Any] = [
     path("cloud/hosts/<int:host_id>/", hosts.host, name="host"),
     path("cloud/hosts/<int:host_id>/samples", hosts.samples, name="host_samples"),
     path("cloud/hosts/<int:host_id>/enable", hosts.enable, name="host_enable"),
+    path("cloud/aggregates/", aggregates.aggregates, name="aggregates"),
+    path("cloud/aggregates/create", aggregates.create, name="aggregate_create"),
+    path(_AGGREGATE, aggregates.aggregate, name="aggregate"),
+    path(_AGGREGATE + "edit", aggregates.edit, name="aggregate_edit"),
+    path(_AGGREGATE + "delete", aggregates.delete, name="aggregate_delete"),
+    path(_AGGREGATE + "hosts/add", aggregates.add_host, name="aggregate_host_add"),
+    path(_AGGREGATE + "hosts/remove", aggregates.remove_host, name="aggregate_host_remove"),
+    path(_AGGREGATE + "metadata", aggregates.set_metadata, name="aggregate_metadata"),
+    path(_AGGREGATE + "metadata/remove", aggregates.remove_metadata, name="aggregate_metadata_remove"),
     path("console/", console.console, name="console"),
 ]
