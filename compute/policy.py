@@ -163,6 +163,8 @@ declare(
     Rule("nacelle:snapshots:delete", "member", "Delete a server's in-place snapshot."),
     Rule("nacelle:schedules:get", "reader", "Show and list the schedules of snapshots and backups."),
     Rule("nacelle:schedules:modify", "member", "Create, change and delete the schedules of a server."),
+    Rule("nacelle:actions", "reader", "List what is and was done to a server, with what can be cancelled."),
+    Rule("nacelle:actions:cancel", "member", "Cancel what is under way with a server."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
 )

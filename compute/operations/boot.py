@@ -34,6 +34,7 @@ class Boot(Operation):
     leads_to = VmState.ACTIVE
     on_failure: ClassVar[VmState | None] = VmState.ERROR
     in_menu = False
+    cancellable = True
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
     def schedule(self) -> None:

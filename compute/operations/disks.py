@@ -9,7 +9,8 @@ import io
 import logging
 import re
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
 from uuid import UUID
 
 from compute.errors import ComputeError
@@ -28,6 +29,7 @@ GIB = 1 << 30
 # The volumes that one operation makes beside another's: role and the number of its action.
 REPLACED = re.compile(r"(root|ephemeral0|swap|rescue)(-[0-9]+)?")
 PAGE = 4096
+LOOK_SECONDS = 0.5  # how often a copy asks whether it is still wanted
 
 
 def create_root(hypervisor: Hypervisor, layout: Layout, image: Image) -> None:
@@ -57,7 +59,19 @@ def bring_base(operation: Operation, image: Image) -> None:
         return
     if operation.lane_now != "transfer":
         raise AnotherLane("transfer")
-    operation.hypervisor.ensure_base(image.base_volume, store.raw_size(image), lambda: store.open_raw(image))
+    operation.hypervisor.ensure_base(
+        image.base_volume, store.raw_size(image), lambda: _while_wanted(operation, store.open_raw(image))
+    )
+
+
+def _while_wanted(operation: Operation, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks, until nobody wants the operation any more. Raises Lost then."""
+    look_at = 0.0
+    for chunk in chunks:
+        if time.monotonic() >= look_at:
+            operation.lease.renew()
+            look_at = time.monotonic() + LOOK_SECONDS
+        yield chunk
 
 
 def image_named(image_id: str | UUID | None) -> Image:

@@ -21,6 +21,7 @@ from compute.errors import Conflict, NotFound
 from compute.models import OPEN_STATES, Action, ActionState, Instance, announce
 from compute.models.states import TaskState, VmState
 from compute.operations.doorbell import ring
+from compute.operations.sealing import seal, unseal
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
 from portal.requestid import current_request_id
@@ -54,6 +55,7 @@ class Step:
     run: Callable[[Any], None]
     undo: Callable[[Any], None] | None = None
     task_state: TaskState | None = None
+    final: bool = False  # from its beginning on the operation cannot be cancelled
 
 
 class Operation:
@@ -72,6 +74,7 @@ class Operation:
     leads_to: ClassVar[VmState | None]  # None: the instance stays what it was
     on_failure: ClassVar[VmState | None] = None  # None: the instance stays what it was
     while_locked: ClassVar[bool] = False
+    cancellable: ClassVar[bool] = False  # while it is under way; its undo then leaves the instance as it was
     in_menu: ClassVar[bool] = True
     limit: ClassVar[timedelta] = timedelta(minutes=5)
     steps: ClassVar[tuple[Step, ...]] = ()
@@ -132,6 +135,11 @@ class Operation:
         """Whether to go on waiting: nobody has cancelled or preempted the operation."""
         return self.lease.held()
 
+    @property
+    def secrets(self) -> dict[str, Any]:
+        """What the request sealed. Raises ComputeError when another ``SECRET_KEY`` did."""
+        return unseal(self.action.secret) if self.action.secret else {}
+
     # what subclasses may change -------------------------------------------------------------------
     @classmethod
     def instead(cls, instance: Instance) -> type[Operation]:
@@ -170,10 +178,10 @@ class Operation:
         return False
 
 
-def request(operation: type[Operation], instance: Instance, actor: Actor, *, secret: str = "", **params: Any) -> Action:
+def request(operation: type[Operation], instance: Instance, actor: Actor, **params: Any) -> Action:
     """Ask for an operation on an instance: checks all, then one transaction, then the doorbell.
 
-    ``secret`` is sealed text (``sealing.seal``), which is forgotten when the operation has ended.
+    What ``params`` hold below ``secrets`` (an object) is sealed, and forgotten when the operation has ended.
 
     Raises ``policy.Forbidden``, ``Conflict`` (state, lock, or another request came first), ``NotFound``
     (deleted meanwhile) and what the operation's ``prepare`` raises. Nothing is changed unless all of it is.
@@ -181,13 +189,11 @@ def request(operation: type[Operation], instance: Instance, actor: Actor, *, sec
     enforce(actor, operation.policy, instance.project_id)
     for _ in range(LOOKS):
         with suppress(Overtaken):
-            return _request(operation, instance, actor, secret, params)
-    return _request(operation, instance, actor, secret, params)
+            return _request(operation, instance, actor, dict(params))
+    return _request(operation, instance, actor, params)
 
 
-def _request(
-    operation: type[Operation], instance: Instance, actor: Actor, secret: str, params: dict[str, Any]
-) -> Action:
+def _request(operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any]) -> Action:
     with transaction.atomic():
         # Before the instance, as a worker does that writes to it: else the two could wait for each other,
         # and what may come at any time (a deletion) would be refused while something else ends.
@@ -208,15 +214,15 @@ def _request(
         if operation.over:
             cancel(under_way, f"{operation.label} came in between")
         operation.prepare(seen, actor, params)
-        action = new_action(operation, seen, actor, params, secret)
+        action = new_action(operation, seen, actor, params)
         announce("server", seen.pk, seen.project_id)
     return action
 
 
-def new_action(
-    operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any], secret: str = ""
-) -> Action:
+def new_action(operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any]) -> Action:
     """The row of an operation, and its doorbell. For ``request`` and for creating an instance."""
+    params = dict(params)
+    secrets = params.pop("secrets", None)
     action = Action.objects.create(
         instance=instance,
         operation=operation.name,
@@ -226,7 +232,7 @@ def new_action(
         project_id=actor.project_id or instance.project_id,
         project_name=actor.project_name,
         params=params,
-        secret=secret,
+        secret=seal(secrets) if secrets else "",
     )
     ring(action.pk, operation.lane, operation.limit)
     return action

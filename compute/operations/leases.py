@@ -15,10 +15,11 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
@@ -30,22 +31,39 @@ class Lost(Exception):
     """The operation is no longer ours: cancelled, or another worker has taken it up."""
 
 
+class Cancelled(Lost):
+    """The operation is ours, but somebody asked for its end: what was done is to be undone."""
+
+
 class Lease:
-    """The right to work on one action."""
+    """The right to work on one action. ``undoing``: what is done now takes the operation back."""
 
     def __init__(self, action_id: int, owner: str) -> None:
         self.action_id = action_id
         self.owner = owner
+        self.undoing = False
 
-    def renew(self) -> None:
-        """Push the end further out. Raises Lost when the action was cancelled or taken over."""
-        mine = Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING)
-        if not mine.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)):
-            raise Lost(f"action {self.action_id} is no longer this worker's")
+    def renew(self, **fields: Any) -> None:
+        """Push the end further out, and write these fields of the action with it.
+
+        Raises Cancelled when somebody asked for the operation's end, and Lost when it was ended or taken over.
+        """
+        until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        if self._wanted().update(lease_until=until, **fields):
+            return
+        if self._mine().exists():
+            raise Cancelled(f"action {self.action_id} is to be undone")
+        raise Lost(f"action {self.action_id} is no longer this worker's")
 
     def held(self) -> bool:
         """Whether it still is ours and the operation still wanted."""
-        return Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING).exists()
+        return self._wanted().exists()
+
+    def _mine(self) -> QuerySet[Action]:
+        return Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING)
+
+    def _wanted(self) -> QuerySet[Action]:
+        return self._mine() if self.undoing else self._mine().filter(cancelled_by="")
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""

@@ -9,7 +9,6 @@ from compute.errors import Conflict
 from compute.models import Action, Image, Instance, TaskState, VmState
 from compute.operations.engine import Operation, Step
 from compute.operations.engine import request as request_operation
-from compute.operations.sealing import seal, unseal
 from portal.identity.actor import Actor
 
 _TRUE = frozenset({"true", "t", "yes", "y", "on", "1"})
@@ -20,7 +19,7 @@ def change_password(actor: Actor, instance: Instance, *, password: str) -> Actio
 
     Raises Conflict where the image does not say that it has the agent, and as ``engine.request``.
     """
-    return request_operation(ChangePassword, instance, actor, secret=seal(password))
+    return request_operation(ChangePassword, instance, actor, secrets={"password": password})
 
 
 class ChangePassword(Operation):
@@ -45,7 +44,7 @@ class ChangePassword(Operation):
     def set_password(self) -> None:
         """Tell the agent."""
         user = _property(self.instance, "os_admin_user") or self._usual_user()
-        self.hypervisor.set_password(self.instance.id, user, unseal(self.action.secret))
+        self.hypervisor.set_password(self.instance.id, user, self.secrets["password"])
 
     steps = (Step("set_admin_password", set_password),)
 

@@ -83,6 +83,7 @@ class Rebuild(Operation):
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR})
     during = TaskState.REBUILDING
     leads_to = VmState.ACTIVE
+    cancellable = True
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
     @classmethod
@@ -154,7 +155,7 @@ class Rebuild(Operation):
         Step("create_disks", create_disks, delete_disks, TaskState.REBUILD_BLOCK_DEVICE_MAPPING),
         Step("power_off", interrupt.cut_power, interrupt.put_back),
         Step("spawn", spawn, unspawn, TaskState.REBUILD_SPAWNING),
-        Step("drop_old_disks", drop_old_disks),
+        Step("drop_old_disks", drop_old_disks, final=True),
     )
 
     def _new_layout(self) -> Layout:

@@ -27,6 +27,7 @@ class Rescue(Operation):
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.ERROR})
     during = TaskState.RESCUING
     leads_to = VmState.RESCUED
+    cancellable = True
     limit: ClassVar[timedelta] = GRACE_AND_MARGIN + timedelta(minutes=30)
 
     @classmethod

@@ -110,6 +110,7 @@ class Resize(_OfMigration, Operation):
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED})
     during = TaskState.RESIZE_PREP
     leads_to = VmState.RESIZED
+    cancellable = True
     limit: ClassVar[timedelta] = GRACE_AND_MARGIN + timedelta(hours=2)
 
     @classmethod
@@ -233,7 +234,7 @@ class Resize(_OfMigration, Operation):
         Step("schedule", schedule, unschedule, TaskState.RESIZE_PREP),
         Step("power_off", power_off, interrupt.put_back, TaskState.RESIZE_MIGRATING),
         Step("copy_disks", copy_disks, delete_disks, TaskState.RESIZE_MIGRATED),
-        Step("finish", finish, unfinish, TaskState.RESIZE_FINISH),
+        Step("finish", finish, unfinish, TaskState.RESIZE_FINISH, final=True),
     )
 
     def _kept_roles(self) -> list[str]:

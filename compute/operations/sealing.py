@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
+from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 from django.conf import settings
@@ -16,14 +18,15 @@ def _box() -> Fernet:
     return Fernet(base64.urlsafe_b64encode(key))
 
 
-def seal(text: str) -> str:
-    """The text as a row may hold it."""
-    return _box().encrypt(text.encode()).decode()
+def seal(values: dict[str, Any]) -> str:
+    """The values, which JSON can hold, as a row may hold them."""
+    return _box().encrypt(json.dumps(values).encode()).decode()
 
 
-def unseal(sealed: str) -> str:
-    """The text again. Raises ComputeError when another ``SECRET_KEY`` sealed it."""
+def unseal(sealed: str) -> dict[str, Any]:
+    """The values again. Raises ComputeError when another ``SECRET_KEY`` sealed them."""
     try:
-        return _box().decrypt(sealed.encode()).decode()
+        values: dict[str, Any] = json.loads(_box().decrypt(sealed.encode()))
     except InvalidToken as error:
         raise ComputeError("The secret was sealed under another secret key; ask again.") from error
+    return values

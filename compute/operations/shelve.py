@@ -42,6 +42,7 @@ class Shelve(Operation):
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED})
     during = TaskState.SHELVING
     leads_to = VmState.SHELVED
+    cancellable = True
     limit: ClassVar[timedelta] = COPY_LIMIT
 
     @classmethod
@@ -83,7 +84,7 @@ class Shelve(Operation):
         Step("begin_upload", saving.begin_upload, None, TaskState.SHELVING_IMAGE_PENDING_UPLOAD),
         Step("upload", saving.upload, None, TaskState.SHELVING_IMAGE_UPLOADING),
         Step("delete_copy", saving.delete_copy),
-        Step("cut_power", cut_power, look),
+        Step("cut_power", cut_power, look, final=True),
     )
 
     def failed_as(self) -> VmState | None:

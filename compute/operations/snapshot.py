@@ -25,7 +25,7 @@ def steps_of(task: TaskState) -> tuple[Step, ...]:
         Step("copy_disk", saving.copy_disk, saving.give_up, task),
         Step("begin_upload", saving.begin_upload, None, TaskState.IMAGE_PENDING_UPLOAD),
         Step("upload", saving.upload, None, TaskState.IMAGE_UPLOADING),
-        Step("delete_copy", saving.delete_copy),
+        Step("delete_copy", saving.delete_copy, final=True),
     )
 
 
@@ -42,6 +42,7 @@ class CreateImage(Operation):
     leads_to = None
     while_locked = True
     in_menu = False  # the dashboard asks for a name
+    cancellable = True
     limit: ClassVar[timedelta] = COPY_LIMIT
     steps = steps_of(TaskState.IMAGE_SNAPSHOT)
 

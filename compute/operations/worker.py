@@ -20,11 +20,11 @@ from django.utils import timezone
 
 from compute.errors import ComputeError
 from compute.hypervisor.interface import HypervisorError, Unreachable
-from compute.models import Action, ActionState, Event, Fault, Host, Instance, announce
+from compute.models import Action, ActionState, Event, Fault, Host, Instance, VmState, announce
 from compute.operations import OPERATIONS
 from compute.operations.doorbell import ring_next
 from compute.operations.engine import AnotherLane, Operation, Step, cancel, past_limit
-from compute.operations.leases import Lost, take
+from compute.operations.leases import Cancelled, Lost, take
 from portal.requestid import working_on
 
 log = logging.getLogger(__name__)
@@ -62,11 +62,22 @@ def _work(operation: Operation) -> bool:
     if operation.instance.deleted_at is not None:
         cancel([action], "The server is deleted already.")
         return False
+    if action.cancelled_by:  # nobody has begun, or whoever was at it has died since
+        return _take_back(operation)
     if action.attempts > MAX_ATTEMPTS or past_limit(action, type(operation)):
         error = ComputeError(f"{operation.label} did not end within its limit of {operation.limit}; given up.")
         _undo(operation, list(operation.steps))
         _fail(operation, error, "")
         return False
+    try:
+        return _run_steps(operation)
+    except Cancelled:
+        return _take_back(operation)
+
+
+def _run_steps(operation: Operation) -> bool:
+    """The steps, again on other hosts where they fail. Returns as ``_work``."""
+    action = operation.action
     first = _first_step(operation)
     while True:
         done = list(operation.steps[:first])
@@ -146,7 +157,7 @@ def _begin(operation: Operation, step: Step) -> Event:
     """One transaction: the lease is still ours, the task state says where we are, the event begins."""
     instance = operation.instance
     with transaction.atomic():
-        operation.lease.renew()
+        operation.lease.renew(**({"past_return": True} if step.final else {}))
         if step.task_state and instance.task_state != step.task_state:
             operation.set_instance(task_state=step.task_state)
             announce("server", instance.pk, instance.project_id)
@@ -172,6 +183,8 @@ def _end(event: Event, result: str, message: str, details: str = "", operation: 
 def _finish(operation: Operation, state: ActionState, message: str, fields: dict[str, Any]) -> None:
     """End the action and write the instance's final states, together or not at all."""
     now = timezone.now()
+    if state == ActionState.DONE:
+        operation.lease.renew()  # who asked for its end until now has asked in time
     mine = Action.objects.filter(pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING)
     if not mine.update(state=state, message=message, secret="", finished_at=now, updated_at=now):
         raise Lost("cancelled at the last moment")
@@ -199,6 +212,21 @@ def _fail(operation: Operation, error: Exception, details: str) -> None:
         Fault.objects.create(instance=operation.instance, message=sentence[:255], details=details)
 
 
+def _take_back(operation: Operation) -> bool:
+    """Somebody asked for its end: undo it all, also what a dead worker did. Returns whether that waits for the host."""
+    error = _undo(operation, list(operation.steps))
+    if error is not None and not past_limit(operation.action, type(operation)):
+        _wait_for_host(operation, error)
+        return True
+    sentence = f"cancelled by {Action.objects.values_list('cancelled_by', flat=True).get(pk=operation.action.pk)}"
+    state = operation.failed_as()
+    with transaction.atomic():
+        _finish(operation, ActionState.CANCELLED, sentence, {"vm_state": state} if state else {})
+        if state == VmState.ERROR:
+            Fault.objects.create(instance=operation.instance, message=sentence[:255])
+    return False
+
+
 def sentence_for(error: Exception) -> str:
     """What the owner may read of a failure: our own sentences, never a foreign exception's text."""
     if isinstance(error, HypervisorError | ComputeError):
@@ -218,15 +246,23 @@ def without_hosts(text: str) -> str:
     return re.sub(r"(?<![\w/])/[\w.+@-]+(?:/[\w.+@-]+)+", "a file there", text)
 
 
-def _undo(operation: Operation, done: list[Step]) -> None:
-    """Take back, in reverse, what the steps took. What cannot be undone now is logged and goes on."""
+def _undo(operation: Operation, done: list[Step]) -> Unreachable | None:
+    """Take back, in reverse, what the steps took. What cannot be undone now is logged and goes on.
+
+    Returns the error, if the host did not answer.
+    """
+    unreachable = None
+    operation.lease.undoing = True
     for step in reversed(done):
         if step.undo is None:
             continue
         try:
             step.undo(operation)
-        except Exception:
+        except Exception as error:
             log.exception("undoing %s of %s", step.name, operation.instance.pk)
+            unreachable = error if isinstance(error, Unreachable) else unreachable
+    operation.lease.undoing = False
+    return unreachable
 
 
 def _wait_for_host(operation: Operation, error: Exception) -> None:
