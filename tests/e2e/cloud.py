@@ -64,6 +64,19 @@ class Cloud:
         answer = self.wire.post(f"{SERVERS}/{server_id}/action", action)
         assert answer.status == 202, (answer.status, answer.content[:500])
 
+    def act_until(self, server_id: str, status: str, **action: Any) -> Any:
+        """POST /servers/{id}/action, and wait until it has ended in this status. The answer's body."""
+        answer = self.wire.post(f"{SERVERS}/{server_id}/action", action, **LATEST)
+        assert answer.status in (200, 202, 204), (answer.status, answer.content[:500])
+
+        def reached() -> bool:
+            server = self.server(server_id)
+            assert server["status"] != "ERROR" or status == "ERROR", server
+            return server["status"] == status and server["OS-EXT-STS:task_state"] is None
+
+        wait_until(f"{server_id} is {status}", reached, pause=0.1)
+        return answer.json if answer.content else None
+
     def console_log(self, server_id: str) -> str:
         """All that the guest has said on its serial port."""
         answer = self.wire.post(f"{SERVERS}/{server_id}/action", {"os-getConsoleOutput": {}})

@@ -41,6 +41,7 @@ BANNER = "Ctrl-C stops Nacelle"
 PATIENCE = 120.0
 # libvirt says each error on standard error as well as raising it.
 libvirt.registerErrorHandler(lambda *_: None, None)
+UNDEFINE_WHOLE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
 PROGRAMS = ("web", "worker-compute", "worker-transfer", "watcher", "console-proxy")
 
 
@@ -137,6 +138,13 @@ class Nacelle:
         """Start it and wait for the banner."""
         self.launch()
         self.wait_for_output(BANNER)
+
+    def start_on_host(self, name: str) -> None:
+        """Start it for the first time, with the host of its URI alone, and wait for the banner."""
+        for command in (("bootstrap",), ("host", "add", self.uri, "--name", name)):
+            ended = self.command(*command)
+            assert ended.returncode == 0, ended
+        self.start()
 
     def launch(self) -> None:
         """Start it."""
@@ -258,7 +266,7 @@ def clear(connection: Any, pool: str, networks: list[str]) -> None:
     for domain in guests_in(connection, pool):
         if domain.isActive():
             domain.destroy()
-        domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
+        domain.undefineFlags(UNDEFINE_WHOLE)
     for name in (pool, f"{pool}-console"):
         with contextlib.suppress(libvirt.libvirtError):
             _remove_pool(connection.storagePoolLookupByName(name))

@@ -1,4 +1,4 @@
-"""A guest's serial port over libvirt's stream: what it says, and typing into it."""
+"""A guest's serial port over libvirt's stream: what it says, typing into it, and commands in the guest's shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Any, Self
 
 import libvirt
 
+from tests.e2e.cloud import Cloud
 from tests.e2e.nacelle import wait_until
+
+# A login prompt may be there before DHCP has answered.
+SHOW_ADDRESS = "until ip -4 addr show eth0 | grep inet; do sleep 0.2; done"
 
 
 class SerialPort:
@@ -51,3 +55,23 @@ class SerialPort:
                 self.output += chunk.decode(errors="replace")
         except libvirt.libvirtError:
             return
+
+
+def asked(cloud: Cloud, server_id: str, *commands: str) -> str:
+    """What the guest prints to commands that are typed at its serial port by root, who logs out again."""
+    cloud.wait_for_login(server_id)
+    with SerialPort(cloud.libvirt, server_id) as port:
+        port.log_in()
+        port.output = ""
+        port.type("; ".join(commands) + "; echo fi''nis\n")
+        port.wait_for("finis")
+        said = port.output
+        port.type("exit\n")
+        port.wait_for("login:")
+        return said.replace("\r", "")
+
+
+def uptime(cloud: Cloud, server_id: str) -> float:
+    """Seconds since the guest's kernel started, as the guest says."""
+    said = asked(cloud, server_id, "echo up $(cat /proc/uptime)")
+    return float(next(line.split()[1] for line in said.splitlines() if line.startswith("up ")))
