@@ -6,7 +6,9 @@ guest, volume, pool and network that this one has made. It needs libvirt and the
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import itertools
 import os
 import secrets
@@ -71,6 +73,15 @@ def free_range() -> str:
             return f"10.{second}.{third}.0/20"
 
 
+@functools.cache
+def tiny_image() -> Path:
+    """The tiny guest, built once a run. The packages that it needs are kept in ``var``."""
+    folder = Path(tempfile.mkdtemp(prefix="nacelle-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    tiny.build(folder / "tiny.qcow2", ROOT / "var" / "tiny-work")
+    return folder / "tiny.qcow2"
+
+
 class Servers:
     """A database and a queue of its own, on the servers that DATABASE_URL and REDIS_URL name, if they do."""
 
@@ -129,10 +140,10 @@ class Nacelle:
         return {**inherited, **self.servers.environment, **self.settings}
 
     def build_image(self) -> None:
-        """Put the tiny guest where the set-up looks for it. The packages that it needs are kept in ``var``."""
+        """Put the tiny guest where the set-up looks for it."""
         self.data.mkdir(mode=0o750, exist_ok=True)
         if not (self.data / "tiny.qcow2").exists():
-            tiny.build(self.data / "tiny.qcow2", ROOT / "var" / "tiny-work")
+            shutil.copyfile(tiny_image(), self.data / "tiny.qcow2")
 
     def start(self) -> None:
         """Start it and wait for the banner."""

@@ -45,10 +45,7 @@ def far_cloud(far: OwnLibvirtd) -> Iterator[Cloud]:
     own = Nacelle(uri=far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1")
     try:
         own.build_image()
-        for command in (("bootstrap",), ("host", "add", far.uri, "--name", "far")):
-            ended = own.command(*command)
-            assert ended.returncode == 0, ended
-        own.start()
+        own.start_on_host("far")
         cloud = Cloud(own)
         hello = wait_until("hello", lambda: cloud.named("hello"))
         cloud.wait_for_status(hello["id"], "ACTIVE")

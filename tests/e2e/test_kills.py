@@ -3,65 +3,64 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 from collections.abc import Iterator
-from functools import partial
 
 import psutil
 import pytest
 
 from tests.e2e.cloud import Cloud
+from tests.e2e.conftest import LEASE_SECONDS
 from tests.e2e.nacelle import PROGRAMS, Nacelle, title, wait_until
+from tests.e2e.relay import Relay
 
 pytestmark = pytest.mark.real
 
 LANE = "worker-compute"
-TRIES = 8
 
 
-def worker_of(nacelle: Nacelle, server_id: str) -> int:
-    """The process that took up the server's boot, by its log line."""
-    line = nacelle.wait_for_output(f"create of {server_id} begins (attempt 1)")
-    return int(line.split()[2])
+@pytest.fixture(scope="module")
+def relay() -> Iterator[Relay]:
+    """Between a Nacelle and this machine's libvirtd."""
+    relay = Relay()
+    yield relay
+    relay.close()
 
 
-@contextlib.contextmanager
-def stopped(process_id: int) -> Iterator[psutil.Process]:
-    """The process stands still; after the block it goes on, if it still lives."""
-    process = psutil.Process(process_id)
-    process.suspend()
+@pytest.fixture(scope="module")
+def relayed_cloud(relay: Relay) -> Iterator[Cloud]:
+    """A Nacelle whose calls to its host can be held, with ``hello`` running."""
+    own = Nacelle(uri=relay.uri, NACELLE_LEASE_SECONDS=LEASE_SECONDS)
     try:
-        yield process
+        own.build_image()
+        own.start_on_host("relayed")
+        cloud = Cloud(own)
+        wait_until("hello", lambda: cloud.named("hello"))
+        cloud.wait_for_status(str(cloud.named("hello")["id"]), "ACTIVE")  # type: ignore[index]
+        yield cloud
+        cloud.close()
     finally:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.resume()
+        own.remove()
 
 
-def has_begun(cloud: Cloud, server_id: str, step: str) -> bool:
-    """Whether the server's last operation came to this step."""
-    return any(event["event"] == step for event in cloud.steps(server_id))
+# Each step, and a call to the host that it makes.
+CALLS = {"create_disks": "storageVolCreateXML", "spawn": "domainCreateWithFlags"}
 
 
-def killed_in(cloud: Cloud, step: str) -> str:
-    """Launch servers until a worker was caught in this step, and killed there. Returns the server's id."""
-    for _ in range(TRIES):
-        server_id = cloud.launch("survivor")
-        worker = worker_of(cloud.nacelle, server_id)
-        wait_until(step, partial(has_begun, cloud, server_id, step), pause=0.002)
-        with stopped(worker) as process:
-            last = cloud.steps(server_id)[-1]
-            if last["event"] == step and last["finish_time"] is None:
-                process.send_signal(signal.SIGKILL)
-                return server_id
-        cloud.wait_for_status(server_id, "ACTIVE")
-        cloud.delete(server_id)
-    raise AssertionError(f"no worker was caught in the step {step}")
-
-
-@pytest.mark.parametrize("step", ["create_disks", "spawn"])
-def test_a_boot_outlives_its_worker(cloud: Cloud, step: str) -> None:
-    server_id = killed_in(cloud, step)
+@pytest.mark.parametrize("answered", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("step", CALLS)
+def test_a_boot_outlives_its_worker(relayed_cloud: Cloud, relay: Relay, step: str, answered: bool) -> None:
+    """The worker is killed inside a call: before the host got it, or after the host did it."""
+    cloud = relayed_cloud
+    held = relay.hold(CALLS[step], answered=answered)
+    server_id = cloud.launch("survivor")
+    worker = held.wait()
+    last = cloud.steps(server_id)[-1]
+    assert (last["event"], last["finish_time"]) == (step, None)
+    os.kill(worker, signal.SIGKILL)
+    held.let_go()
     server = cloud.wait_for_status(server_id, "ACTIVE")
     assert server["OS-EXT-STS:power_state"] == 1
     assert cloud.guests().count(server_id) == 1
