@@ -28,6 +28,7 @@ from compute.models import Change, Host, HostSample, HostState, Instance, announ
 from compute.operations import doorbell
 from compute.operations.observe import Look, observe, observe_all
 from compute.operations.resize import confirm_overdue
+from compute.operations.schedules import run_due
 from compute.operations.shelve import offload_due
 from compute.operations.soft_delete import reclaim
 from portal.identity.models import RevokedToken
@@ -224,6 +225,7 @@ class Watcher:
         self._notice_hanging()
         doorbell.sweep()
         confirm_overdue()
+        run_due()
         if time.monotonic() >= self._next_reclaim:
             self._next_reclaim = time.monotonic() + RECLAIM_LOOK_SECONDS
             reclaim()
