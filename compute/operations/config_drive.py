@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from pycdlib import PyCdlib
 
-from compute.models import Instance
+from compute.models import Instance, Port
 from compute.operations.guest import ports_of
 
 LABEL = "config-2"
@@ -46,12 +46,17 @@ def meta_data(instance: Instance) -> dict[str, Any]:
         "availability_zone": instance.host.zone if instance.host else "nova",
         "project_id": instance.project_id,
         "meta": instance.metadata,
-        "devices": [],
+        "devices": [_tagged(port) for port in ports_of(instance) if port.tag],
     }
     if instance.key_name:
         data["public_keys"] = {instance.key_name: instance.key_public}
         data["keys"] = [{"name": instance.key_name, "type": "ssh", "data": instance.key_public}]
     return data
+
+
+def _tagged(port: Port) -> dict[str, Any]:
+    """A network card that the user has given a tag; where on its buses it will be is not known yet."""
+    return {"type": "nic", "bus": "none", "address": "none", "mac": port.mac, "tags": [port.tag]}
 
 
 def network_data(instance: Instance) -> dict[str, Any]:

@@ -6,7 +6,9 @@ the first and ignore the second.
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Any, ClassVar
+from uuid import UUID
 
 from rest_framework import serializers
 
@@ -23,6 +25,30 @@ class StrictCharField(serializers.CharField):
         if "\x00" in data:
             raise serializers.ValidationError("It must not hold the character NUL.")
         return super().to_internal_value(data)
+
+
+class UUIDText(StrictCharField):
+    """A UUID as text."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The UUID. Raises ValidationError."""
+        text = super().to_internal_value(data)
+        try:
+            return UUID(text)
+        except ValueError as error:
+            raise serializers.ValidationError(f"'{text[:64]}' is not a valid UUID.") from error
+
+
+class AddressText(StrictCharField):
+    """An IP address as text."""
+
+    def to_internal_value(self, data: Any) -> str:
+        """The address as it is written in full. Raises ValidationError."""
+        text = super().to_internal_value(data)
+        try:
+            return str(ipaddress.ip_address(text))
+        except ValueError as error:
+            raise serializers.ValidationError(f"'{text[:64]}' is not a valid IP address.") from error
 
 
 class StrictIntegerField(serializers.IntegerField):

@@ -59,7 +59,7 @@ A hypervisor's CPU is an object instead of a text.
 (Evacuating checks the host.)
 (Live migration checks the host.)
 (Console tokens of every kind can be looked up.)
-(Tags on disks and network cards at creation.)
+Tags on network cards at creation (of disks, which come with volumes, not).
 Lists of hypervisors have pages.
 (Live migration checks in the background.)
 Lists of key pairs have pages.
@@ -69,14 +69,14 @@ An unknown status in a list of servers is an error.
 The limit of image metadata is gone.
 (Usage has pages.)
 (Aggregates have a UUID.)
-(Tags on disks and network cards at creation, again.)
+Tags on network cards at creation, again.
 (Nova's proxy of hosts is gone.)
-(Actions on fixed and floating addresses are gone.)
+Actions on fixed and floating addresses are gone.
 Creating an image answers with its id.
 (Request ids under the name that all services share; here they always were.)
 A server shows its flavor as it was, instead of a link to it.
 (Diagnostics in one form.)
-(Tags on attached disks and network cards.)
+Tags on attached network cards (on disks not).
 (Quota classes lose what the network API has.)
 Everybody sees the steps of an action; administrators alone their tracebacks.
 Tags at creation.

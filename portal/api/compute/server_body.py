@@ -17,7 +17,7 @@ from compute.operations.create import BootRequest
 from portal.api.body import Body, StrictBooleanField, StrictCharField, StrictIntegerField
 from portal.api.compute.base import as_uuid
 from portal.api.compute.hints import KEYS, hints_of, place_of
-from portal.api.versions import Version
+from portal.api.versions import Version, between
 
 USER_DATA_CAP = 65_535
 TAGS_CAP = 50
@@ -295,25 +295,26 @@ def _networks(value: Any, version: Version) -> tuple[NetworkRequest, ...] | None
         raise ValidationError("Invalid input for field/attribute networks. It must be a list of objects.")
     if not value:
         return None if not required else ()
-    return tuple(_network(one) for one in value)
+    return tuple(_network(one, version) for one in value)
 
 
-def _network(one: dict[str, Any]) -> NetworkRequest:
-    if unknown := sorted(set(one) - {"uuid", "port", "fixed_ip", "tag"}):
+def _network(one: dict[str, Any], version: Version) -> NetworkRequest:
+    tagged = between(version, "2.32", "2.36") or between(version, "2.42")
+    if unknown := sorted(set(one) - {"uuid", "port", "fixed_ip", *(["tag"] if tagged else [])}):
         raise ValidationError(f"Invalid input for field/attribute networks. Unknown: {', '.join(unknown)}.")
-    if one.get("tag"):
-        raise Invalid("Tags on a server's network cards are not served; leave out tag.")
+    if "tag" in one:
+        check_tag(one["tag"])
     if one.get("port"):
         port = as_uuid(one["port"])
         if port is None:
             raise ValidationError(f"Invalid input for field/attribute port. Value: {str(one['port'])[:60]}.")
-        return NetworkRequest(port_id=port)
+        return NetworkRequest(port_id=port, tag=one.get("tag", ""))
     network = as_uuid(one.get("uuid"))
     if network is None:
         raise ValidationError(
             f"Bad networks format: network uuid is not in proper format ({str(one.get('uuid'))[:60]})"
         )
-    return NetworkRequest(network_id=network, address=_fixed_ip(one.get("fixed_ip")))
+    return NetworkRequest(network_id=network, address=_fixed_ip(one.get("fixed_ip")), tag=one.get("tag", ""))
 
 
 def _fixed_ip(text: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""What hangs on a server: addresses, metadata, tags, network cards, volumes, security groups."""
+"""What hangs on a server: addresses, metadata, tags, volumes, security groups."""
 
 from __future__ import annotations
 
@@ -10,25 +10,12 @@ from rest_framework.response import Response
 
 from compute.errors import NotFound
 from compute.instances import delete_metadata, set_metadata, set_tags
-from compute.models import Port, SecurityGroup
-from portal.api.compute.base import ComputeView, as_uuid, call
+from compute.models import SecurityGroup
+from portal.api.compute.base import ComputeView, call
 from portal.api.compute.security_groups import group_body
 from portal.api.compute.server_body import MetadataField, TagsField, check_metadata_item, check_tag
 from portal.api.compute.server_shape import addresses_of
-from portal.api.shape import Shape, field
 from portal.api.wire import HeadersOnly
-
-INTERFACE: Shape[Port] = Shape(
-    field("port_id", lambda row, view: str(row.id)),
-    field("net_id", lambda row, view: str(row.network_id)),
-    field("mac_addr", lambda row, view: row.mac),
-    field("port_state", lambda row, view: row.status),
-    field("fixed_ips", lambda row, view: [
-        {"subnet_id": str(one.subnet_id), "ip_address": one.address} for one in row.addresses.all()
-    ]),
-    field("tag", lambda row, view: None, since="2.70"),
-)  # fmt: skip
-SHAPES = (INTERFACE,)
 
 
 class Addresses(ComputeView):
@@ -166,29 +153,6 @@ class Tag(ComputeView):
     def _check_has(self, tags: list[str], server_id: str, tag: str) -> None:
         if tag not in tags:
             raise NotFound(f"Server {server_id} has no tag '{tag}'")
-
-
-class Interfaces(ComputeView):
-    """/servers/{id}/os-interface"""
-
-    @call("os_compute_api:os-attach-interfaces:list")
-    def get(self, request: Request, server_id: str) -> Response:
-        """List a server's network cards."""
-        rows = self.instance(server_id).ports.prefetch_related("addresses").order_by("position", "id")
-        return Response({"interfaceAttachments": [INTERFACE.render(row, self.version, self) for row in rows]})
-
-
-class Interface(ComputeView):
-    """/servers/{id}/os-interface/{port}"""
-
-    @call("os_compute_api:os-attach-interfaces:show")
-    def get(self, request: Request, server_id: str, port_id: str) -> Response:
-        """Show a server's network card."""
-        uuid = as_uuid(port_id)
-        row = self.instance(server_id).ports.filter(pk=uuid).first() if uuid else None
-        if row is None:
-            raise NotFound(f"Instance {server_id} does not have a port with id {port_id}")
-        return Response({"interfaceAttachment": INTERFACE.render(row, self.version, self)})
 
 
 class VolumeAttachments(ComputeView):

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
-from uuid import UUID
 
 from rest_framework import serializers
-from rest_framework.exceptions import ParseError, ValidationError
+from rest_framework.exceptions import ParseError
 
 from compute.networks.ports import FixedAddress, PortRequest
-from portal.api.body import Body, StrictBooleanField, StrictCharField
+from portal.api.body import AddressText, Body, StrictBooleanField, StrictCharField, UUIDText
 from portal.identity.actor import Actor
 from portal.identity.policy import Forbidden
-
-
-class UUIDText(StrictCharField):
-    """A UUID as text."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        """The UUID. Raises ValidationError."""
-        text = super().to_internal_value(data)
-        try:
-            return UUID(text)
-        except ValueError as error:
-            raise ValidationError(f"'{text[:64]}' is not a valid UUID.") from error
-
-
-class AddressText(StrictCharField):
-    """An IP address as text."""
-
-    def to_internal_value(self, data: Any) -> str:
-        """The address as it is written in full. Raises ValidationError."""
-        text = super().to_internal_value(data)
-        try:
-            return str(ipaddress.ip_address(text))
-        except ValueError as error:
-            raise ValidationError(f"'{text[:64]}' is not a valid IP address.") from error
 
 
 class Owned(Body):

@@ -19,6 +19,7 @@ from portal.api.compute.actions.consoles import RemoteConsoles, console, console
 from portal.api.compute.actions.handler import Answer, Handler, in_versions, plain
 from portal.api.compute.actions.image import create_backup, create_image
 from portal.api.compute.actions.lock import lock, unlock
+from portal.api.compute.actions.network import add_fixed_ip, add_group, remove_fixed_ip, remove_group
 from portal.api.compute.actions.reboot import reboot
 from portal.api.compute.actions.rebuild import rebuild
 from portal.api.compute.actions.rescue import rescue
@@ -55,6 +56,10 @@ HANDLERS: dict[str, Handler] = {
     "shelve": plain(Shelve),
     "shelveOffload": plain(ShelveOffload),
     "unshelve": unshelve,
+    "addFixedIp": in_versions(add_fixed_ip, until="2.43"),
+    "removeFixedIp": in_versions(remove_fixed_ip, until="2.43"),
+    "addSecurityGroup": add_group,
+    "removeSecurityGroup": remove_group,
     "os-getConsoleOutput": console_output,
     "os-getVNCConsole": console("vnc"),
     "os-getSPICEConsole": console("spice"),
