@@ -76,7 +76,7 @@ class Deciding:
         totals = [0.0] * len(hosts)
         raw_by_name: dict[str, list[float]] = {}
         for one in self.pipeline.weighers:
-            if one.matters(self.request) and (raw := self._weights_by(one, hosts)) is not None:
+            if self._counts(one) and (raw := self._weights_by(one, hosts)) is not None:
                 raw_by_name[name_of(one)] = raw
                 self._add(totals, one, raw, hosts)
         names = [host.name for host in hosts]
@@ -91,6 +91,15 @@ class Deciding:
             for index in order[:HOSTS_EXPLAINED]
         ]
         return [hosts[index] for index in order]
+
+    def _counts(self, one: Weigher) -> bool:
+        """Whether it can tell hosts apart: it has a multiplier, somewhere, and matters for the request."""
+        if not one.multiplier and not self._overrides(one):
+            return False
+        return is_foreign(one) or one.matters(self.request)
+
+    def _overrides(self, one: Weigher) -> dict[int, float]:
+        return self.scene.aggregates.smallest(one.multiplier_key) if one.multiplier_key else {}
 
     def _weights_by(self, one: Weigher, hosts: list[HostView]) -> list[float] | None:
         if not is_foreign(one):
@@ -107,8 +116,9 @@ class Deciding:
     def _add(self, totals: list[float], one: Weigher, raw: list[float], hosts: list[HostView]) -> None:
         """Add a weigher's part, with the multipliers of aggregates where there are any."""
         weights = normalised(raw, one.span)
-        overrides = self.scene.aggregates.smallest(one.multiplier_key) if one.multiplier_key else {}
-        if overrides:
+        if not any(weights):
+            return
+        if overrides := self._overrides(one):
             least = one.least_multiplier
             for index, host in enumerate(hosts):
                 multiplier = overrides.get(host.id, one.multiplier)

@@ -34,6 +34,7 @@ class Facts:
     cpu_features: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
     numa_cells: tuple[NumaCell, ...] = ()
+    pci_devices: tuple[str, ...] = ()  # vendor:product of each that a guest may get
 
 
 UNKNOWN = Facts()
@@ -53,6 +54,7 @@ def parse(text: str) -> Facts:
         cpu_features=_words(said.get("cpu_features")),
         capabilities=_words(said.get("capabilities")),
         numa_cells=tuple(NumaCell(**cell) for cell in said.get("numa_cells") or ()),
+        pci_devices=tuple(said.get("pci_devices") or ()),
     )
 
 
