@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.utils import timezone
+
 from compute.errors import Invalid
 from compute.models import ZONE_KEY, Aggregate, Host, announce
 from compute.models.host import default_zone
@@ -25,7 +27,7 @@ def settle(hosts: Iterable[Host]) -> None:
     for host in rows:
         zone = given.get(host.pk, default_zone())
         if host.zone != zone:
-            Host.objects.filter(pk=host.pk).update(zone=zone)
+            Host.objects.filter(pk=host.pk).update(zone=zone, updated_at=timezone.now())
             announce("host", host.pk)
             host.zone = zone
 

@@ -227,8 +227,8 @@ def _create_one(
     flavor = checked.flavor
     name = f"{wanted.name}-{index + 1}" if count > 1 and wanted.named_by_count else wanted.name
     instance = Instance(
+        **_asked(wanted),
         name=name,
-        description=wanted.description,
         project_id=actor.project_id,
         user_id=actor.user_id,
         flavor=flavor.snapshot(),
@@ -237,24 +237,12 @@ def _create_one(
         disk_gb=disk_claim_gb(flavor.snapshot()),
         image=checked.image,
         image_name=checked.image.name or "",
-        key_name=wanted.key_name,
         key_public=checked.key_public,
-        user_data=wanted.user_data,
-        config_drive=wanted.config_drive,
-        metadata=dict(wanted.metadata),
-        tags=sorted(set(wanted.tags)),
-        access_ipv4=wanted.access_ipv4,
-        access_ipv6=wanted.access_ipv6,
         reservation_id=reservation,
         launch_index=index,
         vm_state=VmState.BUILDING,
         task_state=TaskState.SCHEDULING,
-        zone=wanted.zone,
-        asked_host=wanted.host,
-        host_forced=wanted.forced,
         server_group=group,
-        disk_config=wanted.disk_config,
-        scheduler_hints=wanted.scheduler_hints,
     )
     instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
     instance.save(force_insert=True)
@@ -262,6 +250,25 @@ def _create_one(
     new_action(Boot, instance, actor, _remembered(wanted))
     announce("server", instance.pk, instance.project_id)
     return instance
+
+
+def _asked(wanted: BootRequest) -> dict[str, Any]:
+    """The fields that are as the request says."""
+    return {
+        "description": wanted.description,
+        "key_name": wanted.key_name,
+        "user_data": wanted.user_data,
+        "config_drive": wanted.config_drive,
+        "metadata": dict(wanted.metadata),
+        "tags": sorted(set(wanted.tags)),
+        "access_ipv4": wanted.access_ipv4,
+        "access_ipv6": wanted.access_ipv6,
+        "zone": wanted.zone,
+        "asked_host": wanted.host,
+        "host_forced": wanted.forced,
+        "disk_config": wanted.disk_config,
+        "scheduler_hints": wanted.scheduler_hints,
+    }
 
 
 def _plug(instance: Instance, checked: _Checked) -> None:

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, reverse
 
-from compute.models import Action, Instance
+from compute.models import Action, Aggregate, Instance, ServerGroup
 from portal.dashboard import context, menus
 from portal.dashboard.urls import urlpatterns
 from tests.conftest import Cloud, Persona
@@ -21,10 +21,13 @@ OPEN = {"login", "logout", "console"}
 POST_ONLY = {
     "logout", "choose_project", "instances_bulk", "instance_act", "instance_console_url", "instance_serial_url",
     "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable",
+    "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
+    "aggregate_metadata", "aggregate_metadata_remove",
 }  # fmt: skip
 OF_AN_INSTANCE = [one.name for one in urlpatterns if one.name.startswith("instance_") or one.name == "instance"]
 OF_ADMINISTRATORS = {
     "all_instances", "hosts", "host_add", "host", "host_samples", "host_enable", "flavor_create", "flavor_delete",
+    *(one.name for one in urlpatterns if one.name.startswith("aggregate")),
 }  # fmt: skip
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
 
@@ -38,6 +41,8 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "host_id": cloud.host.pk,
         "flavor_id": cloud.nano.pk,
         "key_pair_id": 1,
+        "aggregate_id": Aggregate.objects.get_or_create(name="rack")[0].pk,
+        "group_id": ServerGroup.objects.get_or_create(name="web", policy="affinity", project=cloud.demo)[0].pk,
         "operation": "stop",
     }
     return reverse(pattern.name, kwargs={name: ids[name] for name in pattern.pattern.converters})

@@ -123,5 +123,5 @@ def test_the_form_asks_a_fixed_number_of_queries(
     alice: Persona, cloud: Cloud, browse, django_assert_num_queries
 ) -> None:
     client = browse(alice)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(15):
         client.get("/instances/launch")

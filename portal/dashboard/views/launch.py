@@ -12,20 +12,21 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from compute import quota
+from compute import quota, zones
 from compute.errors import ComputeError, Invalid
-from compute.models import Flavor, Host, Image, ImageStatus, KeyPair, Network, SecurityGroup
+from compute.models import Flavor, Host, Image, ImageStatus, Instance, KeyPair, Network, SecurityGroup, ServerGroup
 from compute.models.quota import UNLIMITED
-from compute.operations.boot import Boot
 from compute.networks.plugging import NetworkRequest
-from compute.operations.create import BootRequest, create
+from compute.operations.boot import Boot
+from compute.operations.create import REQUESTED_HOST, BootRequest, create
 from portal.dashboard.access import PortalRequest, page
 from portal.identity.actor import Actor
-from portal.identity.policy import enforce
+from portal.identity.policy import allows, enforce
 
 # Nova's cap is on the encoded text.
 USER_DATA_CAP_BYTES = 65_535 * 3 // 4
 GIB = 1 << 30
+NEIGHBOURS_SHOWN = 100
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Choices:
     key_pairs: list[str]
     groups: list[SecurityGroup]
     zones: list[str]
+    server_groups: list[ServerGroup]
+    instances: list[tuple[str, str]]
+    hosts: list[str]
 
     @classmethod
     def of(cls, actor: Actor) -> Choices:
@@ -51,8 +55,17 @@ class Choices:
             networks=list(networks.distinct().prefetch_related("subnets")),
             key_pairs=list(KeyPair.objects.filter(user_id=actor.user_id).values_list("name", flat=True)),
             groups=list(SecurityGroup.objects.filter(project_id=actor.project_id).exclude(name="default")),
-            zones=sorted(set(Host.objects.values_list("zone", flat=True))),
+            zones=zones.available(),
+            server_groups=list(ServerGroup.objects.filter(project_id=actor.project_id).order_by("name", "id")),
+            instances=_neighbours(actor),
+            hosts=list(Host.objects.values_list("name", flat=True)) if allows(actor, REQUESTED_HOST) else [],
         )
+
+
+def _neighbours(actor: Actor) -> list[tuple[str, str]]:
+    """The project's instances that have a host, newest first: ids and names."""
+    placed = Instance.objects.alive().filter(project_id=actor.project_id).exclude(host=None)
+    return [(str(key), name) for key, name in placed.values_list("id", "name")[:NEIGHBOURS_SHOWN]]
 
 
 class LaunchForm(forms.Form):
@@ -66,6 +79,11 @@ class LaunchForm(forms.Form):
     key_pair = forms.ChoiceField(required=False)
     security_groups = forms.MultipleChoiceField(required=False)
     zone = forms.ChoiceField(required=False)
+    server_group = forms.ChoiceField(required=False)
+    same_host = forms.ChoiceField(required=False)
+    different_host = forms.MultipleChoiceField(required=False)
+    host = forms.ChoiceField(required=False)
+    forced = forms.BooleanField(required=False)
     user_data = forms.CharField(required=False, strip=False)
 
     def __init__(self, choices: Choices, *args: Any, **kwargs: Any) -> None:
@@ -75,9 +93,13 @@ class LaunchForm(forms.Form):
             "key_pair": [("", ""), *((name, name) for name in choices.key_pairs)],
             "security_groups": [(str(one.id), one.name) for one in choices.groups],
             "zone": [("", ""), *((zone, zone) for zone in choices.zones)],
+            "server_group": [("", ""), *((str(one.id), one.name) for one in choices.server_groups)],
+            "same_host": [("", ""), *choices.instances],
+            "different_host": choices.instances,
+            "host": [("", ""), *((name, name) for name in choices.hosts)],
         }
         for name, pairs in given.items():
-            self.fields[name].choices = pairs  # type: ignore[attr-defined]  # these four are choice fields
+            self.fields[name].choices = pairs  # type: ignore[attr-defined]  # these are choice fields
 
     def clean_user_data(self) -> str | None:
         """The text as Nova takes it, in base64."""
@@ -98,10 +120,18 @@ class LaunchForm(forms.Form):
             key_name=given["key_pair"] or None,
             user_data=given["user_data"],
             zone=given["zone"],
+            host=given["host"],
+            forced=bool(given["host"]) and given["forced"],
+            scheduler_hints=self._hints(),
             min_count=given["count"],
             max_count=given["count"],
             security_groups=tuple(given["security_groups"]),
         )
+
+    def _hints(self) -> dict[str, Any]:
+        """The scheduler hints, by their names on the wire; those that were not given are not there."""
+        names = {"group": "server_group", "same_host": "same_host", "different_host": "different_host"}
+        return {hint: self.cleaned_data[name] for hint, name in names.items() if self.cleaned_data[name]}
 
 
 def quota_left(project_id: str) -> dict[str, dict[str, int]]:
@@ -155,6 +185,7 @@ def _context(request: PortalRequest, form: LaunchForm, choices: Choices) -> dict
         "quota": left,
         "chosen_networks": form["network"].value()
         or ([str(choices.networks[0].id)] if len(choices.networks) == 1 else []),
+        "chosen_apart": form["different_host"].value() or [],
         "chosen_groups": form["security_groups"].value() or [],
     }
 

@@ -84,7 +84,11 @@ def add(request: PortalRequest) -> HttpResponse:
 
 
 def _group(request: PortalRequest, group_id: UUID) -> ServerGroup:
-    found = ServerGroup.objects.filter(pk=group_id, project_id=request.actor.project_id).first()
+    """The project's group, or any for an administrator, who gets here from an instance."""
+    rows = ServerGroup.objects.all()
+    if not request.actor.is_admin:
+        rows = rows.filter(project_id=request.actor.project_id)
+    found = rows.filter(pk=group_id).first()
     if found is None:
         raise NotFound(f"Server group {group_id} could not be found.")
     return found
