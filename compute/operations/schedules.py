@@ -50,16 +50,13 @@ _TIMES = frozenset({"frequency", "minute", "hour", "weekday", "time_zone"})
 _CHOICES: dict[str, Any] = {"kind": ScheduleKind, "frequency": Frequency, "weekday": Weekday}
 
 
-def find(actor: Actor, schedule_id: UUID | str) -> SnapshotSchedule:
-    """The schedule, if its instance is there and the actor may see it. Raises NotFound."""
-    rows = SnapshotSchedule.objects.visible_to(actor, all_projects=True).filter(instance__deleted_at=None)
-    try:
-        found = rows.select_related("instance", "last_action").filter(pk=UUID(str(schedule_id))).first()
-    except ValueError:
-        found = None
+def find(actor: Actor, schedule_id: UUID, instance: Instance) -> SnapshotSchedule:
+    """The schedule of an instance. Raises NotFound."""
+    enforce(actor, GET, instance.project_id)
+    rows = SnapshotSchedule.objects.filter(instance=instance).select_related("instance", "last_action")
+    found = rows.filter(pk=schedule_id).first()
     if found is None:
         raise NotFound(f"Schedule {schedule_id} could not be found.")
-    enforce(actor, GET, found.instance.project_id)
     return found
 
 
@@ -95,7 +92,7 @@ def update_schedule(actor: Actor, schedule: SnapshotSchedule, **fields: Any) -> 
         _check_name(fresh)
         fresh.save(update_fields=[*fields, "next_run_at", "try_at", "waits_for"])
         _announce(fresh)
-    return find(actor, schedule.pk)
+    return find(actor, schedule.pk, schedule.instance)
 
 
 def delete_schedule(actor: Actor, schedule: SnapshotSchedule) -> None:
