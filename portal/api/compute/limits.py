@@ -163,8 +163,12 @@ def _value(limits: dict[str, int], name: str | None) -> int:
 
 
 def check_project(view: ComputeView, project_id: str) -> None:
-    """Raise Forbidden for another project's quota, Invalid for a project that is not there."""
-    if view.request.query_params.get("user_id"):
+    """Raise Forbidden for another project's quota, Invalid for a project that is not there.
+
+    Users have no quota of their own: each may use what the project has, which is what is shown for one. It cannot be
+    changed for one.
+    """
+    if view.request.query_params.get("user_id") and view.request.method not in ("GET", "HEAD"):
         raise Invalid("Quotas of single users are not served; leave out user_id.")
     if project_id != view.actor.project_id:
         enforce(view.actor, "os_compute_api:os-quota-sets:other_project")

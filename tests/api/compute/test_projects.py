@@ -92,7 +92,9 @@ def test_changing_a_quota(web: Instance, cloud: Cloud, alice: Persona, charlie: 
         assert root.put(path, bad).status_code == 400, bad
     assert root.get("/compute/v2.1/os-quota-sets/none-such").status_code == 400
     assert root.put("/compute/v2.1/os-quota-sets/none-such", {"quota_set": {"cores": 1}}).status_code == 400
-    assert root.get(f"{path}?user_id=x").status_code == 400
+    assert root.get(f"{path}?user_id=x").json() == root.get(path).json()  # users have none of their own
+    assert root.put(f"{path}?user_id=x", {"quota_set": {"cores": 1}}).status_code == 400
+    assert root.delete(f"{path}?user_id=x").status_code == 400
     assert root.delete(path).status_code == 202 and not QuotaLimit.objects.exists()
 
 
