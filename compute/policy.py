@@ -167,4 +167,5 @@ declare(
     Rule("nacelle:actions:cancel", "member", "Cancel what is under way with a server."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
+    Rule("nacelle:scheduler", "admin", "See and change the scheduler's settings."),
 )

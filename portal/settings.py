@@ -79,6 +79,8 @@ SNAPSHOTS_PER_INSTANCE = int(os.environ.get("NACELLE_SNAPSHOTS_PER_INSTANCE", "1
 LEASE_SECONDS = float(os.environ.get("NACELLE_LEASE_SECONDS", "15"))
 IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)))
 PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
+# Where the networks that users make may lie. Hosts route them, so public addresses would be drawn away from others.
+TENANT_RANGES = os.environ.get("NACELLE_TENANT_RANGES", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16").split(",")
 STORAGE_POOL = os.environ.get("NACELLE_STORAGE_POOL", "nacelle")
 STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle")
 DEFAULT_AVAILABILITY_ZONE = os.environ.get("NACELLE_DEFAULT_AVAILABILITY_ZONE", "nova")
@@ -89,6 +91,9 @@ CPU_ALLOCATION_RATIO = float(os.environ.get("NACELLE_CPU_RATIO", "16.0"))
 RESIZE_TO_SAME_HOST = _flag("NACELLE_RESIZE_TO_SAME_HOST", default=True)
 RESIZE_CONFIRM_SECONDS = int(os.environ.get("NACELLE_RESIZE_CONFIRM_SECONDS", "0"))
 SCHEDULER_MAX_ATTEMPTS = int(os.environ.get("NACELLE_SCHEDULER_MAX_ATTEMPTS", "3"))
+# A site's own filters and weighers: dotted paths of classes, with commas in between.
+SCHEDULER_FILTERS = tuple(filter(None, os.environ.get("NACELLE_SCHEDULER_FILTERS", "").split(",")))
+SCHEDULER_WEIGHERS = tuple(filter(None, os.environ.get("NACELLE_SCHEDULER_WEIGHERS", "").split(",")))
 
 # Django ---------------------------------------------------------------------------------------------
 INSTALLED_APPS = [

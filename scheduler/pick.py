@@ -21,7 +21,7 @@ from scheduler.hoststate import HostView
 from scheduler.request import Group, Request
 from scheduler.scene import Scene
 
-__all__ = ["Evaluation", "Group", "Placement", "Request", "evaluate", "place", "place_many", "rank"]
+__all__ = ["Evaluation", "Group", "Placement", "Request", "evaluate", "place", "place_many"]
 
 # A request whose claims were lost to others so often looks at all hosts afresh.
 ALTERNATES = 3
@@ -200,10 +200,3 @@ def evaluate(request: Request, look: Look | None = None) -> Evaluation:
         return evaluate(request, Look.now(fresh=True))
     together = request.group is not None and request.group.policy == GroupPolicy.AFFINITY
     return Evaluation(ranked, {host.id: room_on(host, deciding) for host in ranked}, deciding.explanation, together)
-
-
-def rank(
-    hosts: list[HostView], request: Request, explanation: Explanation, scene: Scene | None = None
-) -> list[HostView]:
-    """The hosts of a list that can take the request, the best first; what was decided goes into ``explanation``."""
-    return Deciding(pipeline.current(), request, scene or Scene(), explanation).rank(hosts)

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
-from django.db.models import Count, Q
+from django.db.models import Count
 from django.utils import timezone
 
 from compute.models import HostSample, Image, Instance, TaskState, VmState
@@ -22,21 +22,23 @@ from scheduler.aggregates import Aggregates
 from scheduler.request import Group, Request
 
 # Nova's list of what keeps a host's disks busy, with our names of the steps in between.
-IO_TASKS = (
-    TaskState.RESIZE_PREP,
-    TaskState.RESIZE_MIGRATING,
-    TaskState.RESIZE_MIGRATED,
-    TaskState.REBUILDING,
-    TaskState.REBUILD_BLOCK_DEVICE_MAPPING,
-    TaskState.IMAGE_SNAPSHOT,
-    TaskState.IMAGE_PENDING_UPLOAD,
-    TaskState.IMAGE_UPLOADING,
-    TaskState.IMAGE_BACKUP,
-    TaskState.RESCUING,
-    TaskState.UNSHELVING,
-    TaskState.SHELVING,
-    TaskState.SHELVING_IMAGE_PENDING_UPLOAD,
-    TaskState.SHELVING_IMAGE_UPLOADING,
+IO_TASKS: frozenset[str] = frozenset(
+    {
+        TaskState.RESIZE_PREP,
+        TaskState.RESIZE_MIGRATING,
+        TaskState.RESIZE_MIGRATED,
+        TaskState.REBUILDING,
+        TaskState.REBUILD_BLOCK_DEVICE_MAPPING,
+        TaskState.IMAGE_SNAPSHOT,
+        TaskState.IMAGE_PENDING_UPLOAD,
+        TaskState.IMAGE_UPLOADING,
+        TaskState.IMAGE_BACKUP,
+        TaskState.RESCUING,
+        TaskState.UNSHELVING,
+        TaskState.SHELVING,
+        TaskState.SHELVING_IMAGE_PENDING_UPLOAD,
+        TaskState.SHELVING_IMAGE_UPLOADING,
+    }
 )
 # A host whose last sample is older than so many periods reports nothing.
 SAMPLE_PERIODS = 3
@@ -59,9 +61,9 @@ class Scene:
     @cached_property
     def io_operations(self) -> Counter[int]:
         """How many operations keep each host's disks busy: builds, resizes, snapshots and the like."""
-        busy = Instance.objects.alive().filter(host__isnull=False, task_state__isnull=False)
-        busy = busy.filter(Q(vm_state=VmState.BUILDING) | Q(task_state__in=IO_TASKS))
-        return Counter(dict(busy.order_by().values_list("host_id").annotate(count=Count("id"))))
+        busy = Instance.objects.filter(host__isnull=False, task_state__isnull=False, deleted_at=None).order_by()
+        rows = busy.values_list("host_id", "vm_state", "task_state")
+        return Counter(host_id for host_id, state, task in rows if state == VmState.BUILDING or task in IO_TASKS)
 
     def members(self, request: Request) -> Counter[int]:
         """How many other members of the request's group each host has."""

@@ -25,6 +25,7 @@ from compute.hosts.registration import mark_down, refresh
 from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError, PowerState
 from compute.images.sweep import sweep
 from compute.models import Change, Host, HostSample, HostState, Instance, announce
+from compute.networks.removals import remove_due
 from compute.operations import doorbell
 from compute.operations.observe import Look, observe, observe_all
 from compute.operations.resize import confirm_overdue
@@ -87,6 +88,7 @@ class HostWatch(threading.Thread):
                 mark_down(self.host.pk, self._lost)
                 return
             self._sample(hypervisor)
+            remove_due(self.host, hypervisor)
             if time.monotonic() >= next_sync:
                 self._sync(hypervisor)
                 next_sync = time.monotonic() + settings.STATE_SYNC_SECONDS
@@ -125,7 +127,8 @@ class HostWatch(threading.Thread):
     def _sample(self, hypervisor: Hypervisor) -> None:
         usage = hypervisor.usage()
         now = timezone.now()
-        Host.objects.filter(pk=self.host.pk).update(last_seen_at=now, state=HostState.UP)
+        Host.objects.filter(pk=self.host.pk).update(last_seen_at=now)
+        Host.objects.filter(pk=self.host.pk).exclude(state=HostState.UP).update(state=HostState.UP, updated_at=now)
         if self._last_usage is not None:
             HostSample.objects.create(
                 host=self.host,

@@ -13,7 +13,7 @@ from compute.errors import NoValidHost
 from compute.hypervisor.interface import HypervisorError, Unsupported
 from compute.models import PowerState, TaskState, VmState, announce
 from compute.networks import addresses
-from compute.operations import disks
+from compute.operations import disks, siblings
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, ports_of
 from compute.operations.layout import Layout
@@ -41,15 +41,21 @@ class Boot(Operation):
         """Choose a host and take the claim, in one transaction; keep the explanation."""
         if self.instance.host_id is not None:
             return
-        wanted = self.wanted()
         with transaction.atomic():
-            self.lease.renew()  # whoever has taken over, or deleted the instance, would not know of this claim
-            placement = place(wanted)
-            self.note(placement=placement.explanation.as_json())
-            if placement.host is not None:
-                self.set_instance(host=placement.host)
+            why_nowhere = siblings.place_all(self) if siblings.is_first_try(self.action) else self._place()
+        if why_nowhere:
+            raise NoValidHost(self._why_nowhere(why_nowhere))
+
+    def _place(self) -> str:
+        """Place this instance alone. Returns why nowhere; empty when it has a host."""
+        wanted = self.wanted()
+        self.lease.renew()  # whoever has taken over, or deleted the instance, would not know of this claim
+        placement = place(wanted)
+        self.note(placement=placement.explanation.as_json())
         if placement.host is None:
-            raise NoValidHost(self._why_nowhere(placement.explanation.sentence()))
+            return placement.explanation.sentence()
+        self.set_instance(host=placement.host)
+        return ""
 
     def wanted(self) -> Request:
         """What is asked of a host: not one of those that were tried."""
@@ -127,7 +133,9 @@ class Boot(Operation):
         }
 
     def completed(self) -> None:
-        """The ports are in use."""
+        """The ports are in use, and the host has shown that it builds."""
+        assert self.instance.host_id is not None
+        claims.build_succeeded(self.instance.host_id)
         for port in self.instance.ports.all():
             port.status = "ACTIVE"
             port.save(update_fields=["status"])
@@ -139,5 +147,6 @@ class Boot(Operation):
         tried = [*self.action.progress.get("tried", []), self.instance.host_id]
         failures = {**self.action.progress.get("failures", {}), self.instance.host.name: str(error)}
         self.note(tried=tried, failures=failures)
+        claims.build_failed(self.instance.host.pk)
         announce("server", self.instance.pk, self.instance.project_id)
         return len(tried) < settings.SCHEDULER_MAX_ATTEMPTS

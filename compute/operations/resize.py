@@ -9,6 +9,7 @@ The instance stays on its host: only that one is considered. (Moving disks is an
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
@@ -156,12 +157,16 @@ class Resize(_OfMigration, Operation):
 
     def _wanted(self) -> Request:
         new, host = self.migration.new_flavor, self.migration.source_host
-        return Request(
+        return replace(
+            Request.of(self.instance, tried=[] if settings.RESIZE_TO_SAME_HOST else [host.id]),
             vcpus=new["vcpus"],
             memory_mb=new["memory_mb"],
             disk_gb=disk_claim_gb(new),
+            flavor_name=new["name"],
+            extra_specs=new["extra_specs"],
+            zone="",  # it stays in the zone of its host
             host=host.name,
-            tried=frozenset() if settings.RESIZE_TO_SAME_HOST else frozenset({host.id}),
+            forced=False,
             instances=0,
         )
 

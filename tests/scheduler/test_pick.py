@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 
 import pytest
@@ -15,37 +14,9 @@ from scheduler import claims
 from scheduler.explain import Explanation
 from scheduler.filters.capacity import CoreFilter, DiskFilter, RamFilter
 from scheduler.filters.state import AvailabilityZoneFilter, ComputeFilter, RetryFilter
-from scheduler.hoststate import HostView, Request
-from scheduler.pick import place, rank
+from scheduler.pick import place
 from scheduler.scene import Scene
-
-HOST = HostView(
-    id=1,
-    name="a",
-    zone="nova",
-    up=True,
-    enabled=True,
-    down_reason="",
-    memory_capacity_mb=1536,
-    memory_used_mb=1024,
-    memory_ratio=1.5,
-    disk_capacity_gb=100,
-    disk_used_gb=99,
-    disk_ratio=1.0,
-    vcpu_capacity=16,
-    vcpus_used=15,
-    cpu_ratio=16.0,
-    instances=3,
-)
-SMALL = Request(vcpus=1, memory_mb=512, disk_gb=1)
-
-
-def host(**changes) -> HostView:
-    return dataclasses.replace(HOST, **changes)
-
-
-def request(**changes) -> Request:
-    return dataclasses.replace(SMALL, **changes)
+from tests.scheduler.views import SMALL, host, rank, request
 
 
 @pytest.mark.parametrize(
