@@ -33,6 +33,26 @@ class InvalidIpForNetwork(Invalid):
     """The address lies in none of the network's subnets."""
 
 
+class InvalidInput(Invalid):
+    """What is asked of a subnet cannot be."""
+
+
+class NetworkInUse(Conflict):
+    """Ports are on the network."""
+
+
+class InvalidSharedSetting(Conflict):
+    """Other projects use the network."""
+
+
+class SubnetInUse(Conflict):
+    """Ports have addresses of the subnet."""
+
+
+class SecurityGroupCannotUpdateDefault(Conflict):
+    """The group ``default`` keeps its name."""
+
+
 class PortInUse(Conflict):
     """A server uses the port."""
 

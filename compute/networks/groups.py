@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from compute.errors import Invalid
 from compute.models import SecurityGroup, SecurityGroupRule, announce
 from compute.networks import quota
 from compute.networks.errors import (
     SecurityGroupCannotRemoveDefault,
+    SecurityGroupCannotUpdateDefault,
     SecurityGroupDefaultAlreadyExists,
     SecurityGroupInUse,
     SecurityGroupNotFound,
@@ -64,6 +66,23 @@ def create_group(*, actor: Actor, name: str, description: str = "", owner: str |
             _let_out(group, ethertype)
         announce("security_group", group.pk, owner)
     return group
+
+
+def update_group(*, actor: Actor, group: SecurityGroup, fields: dict[str, str]) -> None:
+    """Change ``name`` and ``description``.
+
+    Raises SecurityGroupCannotUpdateDefault, SecurityGroupDefaultAlreadyExists, SecurityGroupNotFound and Forbidden.
+    """
+    enforce(actor, "network:modify", group.project_id)
+    renamed = fields.get("name", group.name) != group.name
+    if renamed and group.name == "default":
+        raise SecurityGroupCannotUpdateDefault("Updating default security group not allowed.")
+    if renamed and fields["name"] == "default":
+        raise SecurityGroupDefaultAlreadyExists("Default security group already exists.")
+    with transaction.atomic():
+        if not SecurityGroup.objects.filter(pk=group.pk).update(**fields, updated_at=timezone.now()):
+            raise SecurityGroupNotFound(f"Security group {group.pk} does not exist")
+        announce("security_group", group.pk, group.project_id)
 
 
 def delete_group(*, actor: Actor, group: SecurityGroup) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 
 from compute.errors import Invalid
 from compute.models import Network, Port, SecurityGroup, announce
@@ -45,7 +46,6 @@ class PortRequest:
     network_id: UUID
     name: str = ""
     description: str = ""
-    admin_state_up: bool = True
     fixed: tuple[FixedAddress, ...] | None = None
     groups: tuple[UUID, ...] | None = None
     mac: str | None = None
@@ -107,11 +107,11 @@ def _give_addresses(port: Port, fixed: tuple[FixedAddress, ...] | None) -> None:
 
 
 def _finish(port: Port, wanted: PortRequest, mac: str | None) -> None:
-    port.description, port.admin_state_up, port.preserve = wanted.description, wanted.admin_state_up, True
+    port.description, port.preserve = wanted.description, True
     port.mac = mac or port.mac
     try:
         with transaction.atomic():
-            port.save(update_fields=["description", "admin_state_up", "preserve", "mac"])
+            port.save(update_fields=["description", "preserve", "mac"])
     except IntegrityError as error:
         raise MacAddressInUse(f"The mac address {mac} is in use on network {port.network_id}.") from error
 
@@ -125,6 +125,56 @@ def _groups(owner: str, wanted: tuple[UUID, ...] | None) -> list[SecurityGroup]:
         if group_id not in found:
             raise SecurityGroupNotFound(f"Security group {group_id} does not exist")
     return list(found.values())
+
+
+def update_port(*, actor: Actor, port: Port, fields: dict[str, Any]) -> None:
+    """Change ``name``, ``description``, ``groups`` (ids) and ``fixed`` (FixedAddress). Those not named stay.
+
+    The first address of a port that a server uses is the one that DHCP gives its card; it stays, and first.
+
+    Raises SubnetNotFound, SecurityGroupNotFound, InvalidIpForNetwork, NoMoreAddresses, PortInUse, PortNotFound
+    and Forbidden; nothing is changed then.
+    """
+    enforce(actor, "network:modify", port.project_id)
+    with transaction.atomic():
+        rows = Port.objects.select_for_update().filter(pk=port.pk)
+        now = rows.select_related("network").first()
+        if now is None:
+            raise PortNotFound(f"Port {port.pk} could not be found.")
+        if "fixed" in fields:
+            _change_addresses(now, fields["fixed"])
+        if "groups" in fields:
+            now.security_groups.set(_groups(now.project_id, fields["groups"]))
+        plain = {name: fields[name] for name in ("name", "description") if name in fields}
+        rows.update(**plain, updated_at=timezone.now())
+        announce("port", now.pk, now.project_id)
+        if now.instance_id is not None:
+            announce("server", now.instance_id, now.project_id)
+
+
+def _change_addresses(port: Port, fixed: tuple[FixedAddress, ...]) -> None:
+    """The port has these addresses and no others; those that it has stay, if they are among them."""
+    has = list(port.addresses.all())
+    named = {one.address for one in fixed}
+    kept = [one for one in has if one.address in named]
+    # An address that is not named is any one of the subnet: first one that is there.
+    spare = [one for one in has if one not in kept]
+    missing = []
+    for one in fixed:
+        if one.address is not None and any(row.address == one.address for row in kept):
+            continue
+        match = next((row for row in spare if one.address is None and row.subnet_id == one.subnet_id), None)
+        if match is None:
+            missing.append(one)
+        else:
+            spare.remove(match)
+    if port.instance_id is not None and has and has[0] in spare:
+        raise PortInUse(
+            f"Port {port.pk} is in use by server {port.instance_id}; {has[0].address} is its first address."
+        )
+    port.addresses.filter(pk__in=[one.pk for one in spare]).delete()
+    if missing:
+        _give_addresses(port, tuple(missing))
 
 
 def find_port(*, actor: Actor, port_id: UUID) -> Port:

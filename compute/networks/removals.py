@@ -13,8 +13,7 @@ from uuid import UUID
 from django.db.models import Q
 from django.utils import timezone
 
-from compute.errors import ComputeError
-from compute.hypervisor.interface import Hypervisor
+from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import Host, NetworkRemoval
 
 # A remover that died is given up after this long. It is longer than a host takes to remove a network.
@@ -34,19 +33,19 @@ def are_pending(network_id: UUID) -> bool:
     return NetworkRemoval.objects.filter(network_id=network_id).exists()
 
 
-def clear(host: Host, hypervisor: Hypervisor) -> int:
-    """Remove what is to go from this host, and wait for what somebody else is removing. Returns how many it removed.
+def remove_due(host: Host, hypervisor: Hypervisor) -> int:
+    """Remove what is to go from this host and nobody else is at. Returns how many. Raises HypervisorError."""
+    return sum(_remove(one, hypervisor) for one in NetworkRemoval.objects.filter(host=host))
 
-    Raises HypervisorError, and ComputeError when another remover does not come to its end.
-    """
-    removed, deadline = 0, time.monotonic() + WAIT_SECONDS
-    while (waiting := NetworkRemoval.objects.filter(host=host)).exists():
-        removed += sum(_remove(one, hypervisor) for one in waiting)
-        if time.monotonic() > deadline:
-            raise ComputeError("A network that was deleted is still being taken off the host.")
-        if waiting.exists():
+
+def clear(host: Host, hypervisor: Hypervisor) -> None:
+    """Remove what is to go from this host, and wait for what somebody else is removing. Raises HypervisorError."""
+    waiting, deadline = NetworkRemoval.objects.filter(host=host), time.monotonic() + WAIT_SECONDS
+    while waiting.exists():
+        if not remove_due(host, hypervisor):
+            if time.monotonic() > deadline:
+                raise Busy("A network that was deleted is still being taken off the host.")
             time.sleep(POLL_SECONDS)
-    return removed
 
 
 def _remove(one: NetworkRemoval, hypervisor: Hypervisor) -> bool:

@@ -10,17 +10,23 @@ from rest_framework.response import Response
 
 from compute.errors import NotFound
 from compute.models import SecurityGroup, SecurityGroupRule
-from compute.networks.groups import create_group, default_group, delete_group
+from compute.networks.groups import create_group, default_group, delete_group, update_group
 from portal.api.body import Body, StrictCharField
 from portal.api.compute.base import ComputeView, as_uuid, call
 from portal.api.wire import HeadersOnly
 
 
 class GroupBody(Body):
-    """POST /os-security-groups."""
+    """A security group to make, or as it shall be."""
 
     name = StrictCharField(min_length=1, max_length=255)
     description = StrictCharField(max_length=255, allow_blank=True)
+
+
+def _read(view: ComputeView) -> dict[str, Any]:
+    if set(view.body) != {"security_group"}:
+        raise ParseError("The body must hold 'security_group' and nothing else.")
+    return GroupBody.read(view.body["security_group"], view.version)
 
 
 class SecurityGroups(ComputeView):
@@ -37,9 +43,7 @@ class SecurityGroups(ComputeView):
     @call("os_compute_api:proxy:security-groups:modify", until="2.35")
     def post(self, request: Request) -> Response:
         """Create a security group (up to 2.35)."""
-        if set(self.body) != {"security_group"}:
-            raise ParseError("The body must hold 'security_group' and nothing else.")
-        data = GroupBody.read(self.body["security_group"], self.version)
+        data = _read(self)
         row = create_group(actor=self.actor, name=data["name"], description=data["description"])
         return Response({"security_group": group_body(row)})
 
@@ -50,6 +54,14 @@ class SecurityGroupView(ComputeView):
     @call("os_compute_api:proxy:security-groups", until="2.35")
     def get(self, request: Request, group_id: str) -> Response:
         """Show a security group (up to 2.35)."""
+        return Response({"security_group": group_body(find_group(self, group_id))})
+
+    @call("os_compute_api:proxy:security-groups:modify", until="2.35")
+    def put(self, request: Request, group_id: str) -> Response:
+        """Change a security group's name and description (up to 2.35)."""
+        row = find_group(self, group_id)
+        data = _read(self)
+        update_group(actor=self.actor, group=row, fields=data)
         return Response({"security_group": group_body(find_group(self, group_id))})
 
     @call("os_compute_api:proxy:security-groups:modify", until="2.35")

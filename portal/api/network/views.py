@@ -1,4 +1,4 @@
-"""Neutron's API v2.0: lists and single resources, and what of them can be made and deleted."""
+"""Neutron's API v2.0: lists and single resources, and what of them can be made, changed and deleted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rest_framework.response import Response
 
 from compute.errors import NotFound
 from compute.models import Network, Port, SecurityGroup, SecurityGroupRule, Subnet
-from compute.networks import errors, groups, ports
+from compute.networks import errors, groups, networks, ports, subnets
 from portal.api.network import bodies
 from portal.api.network.query import Page, Resource, fields_of, page_of, uuids
 from portal.api.network.resources import NETWORKS, PORTS, SECURITY_GROUP_RULES, SECURITY_GROUPS, SUBNETS
@@ -160,6 +160,11 @@ class SecurityGroupRuleView(ResourceView[SecurityGroupRule]):
 class Networks(NetworkView, ListView[Network]):
     """/v2.0/networks."""
 
+    def post(self, request: Request) -> Response:
+        """Make a network."""
+        network = networks.create_network(actor=self.actor, wanted=bodies.network_of(self.body, self.actor))
+        return self.rendered(self.row(str(network.pk)), status=201)
+
 
 class OneNetwork(NetworkView):
     """/v2.0/networks/{id}."""
@@ -168,9 +173,24 @@ class OneNetwork(NetworkView):
         """Show."""
         return self.rendered(self.row(pk))
 
+    def put(self, request: Request, pk: str) -> Response:
+        """Change a network's name, description or sharing."""
+        networks.update_network(actor=self.actor, network=self.row(pk), fields=bodies.network_changes(self.body))
+        return self.rendered(self.row(pk))
+
+    def delete(self, request: Request, pk: str) -> HttpResponseBase:
+        """Delete a network without ports, here and on the hosts."""
+        networks.delete_network(actor=self.actor, network=self.row(pk))
+        return HeadersOnly()
+
 
 class Subnets(SubnetView, ListView[Subnet]):
     """/v2.0/subnets."""
+
+    def post(self, request: Request) -> Response:
+        """Give a network its subnet."""
+        subnet = subnets.create_subnet(actor=self.actor, wanted=bodies.subnet_of(self.body, self.actor))
+        return self.rendered(self.row(str(subnet.pk)), status=201)
 
 
 class OneSubnet(SubnetView):
@@ -179,6 +199,16 @@ class OneSubnet(SubnetView):
     def get(self, request: Request, pk: str) -> Response:
         """Show."""
         return self.rendered(self.row(pk))
+
+    def put(self, request: Request, pk: str) -> Response:
+        """Change a subnet's name, description or pools; what hosts know of it only while no server is plugged in."""
+        subnets.update_subnet(actor=self.actor, subnet=self.row(pk), fields=bodies.subnet_changes(self.body))
+        return self.rendered(self.row(pk))
+
+    def delete(self, request: Request, pk: str) -> HttpResponseBase:
+        """Delete a subnet that no port has an address of."""
+        subnets.delete_subnet(actor=self.actor, subnet=self.row(pk))
+        return HeadersOnly()
 
 
 class Ports(PortView, ListView[Port]):
@@ -195,6 +225,11 @@ class OnePort(PortView):
 
     def get(self, request: Request, pk: str) -> Response:
         """Show."""
+        return self.rendered(self.row(pk))
+
+    def put(self, request: Request, pk: str) -> Response:
+        """Change a port's name, description, addresses or security groups."""
+        ports.update_port(actor=self.actor, port=self.row(pk), fields=bodies.port_changes(self.body))
         return self.rendered(self.row(pk))
 
     def delete(self, request: Request, pk: str) -> HttpResponseBase:
@@ -232,6 +267,11 @@ class OneSecurityGroup(SecurityGroupView):
 
     def get(self, request: Request, pk: str) -> Response:
         """Show."""
+        return self.rendered(self.row(pk))
+
+    def put(self, request: Request, pk: str) -> Response:
+        """Change a group's name or description."""
+        groups.update_group(actor=self.actor, group=self.row(pk), fields=bodies.group_changes(self.body))
         return self.rendered(self.row(pk))
 
     def delete(self, request: Request, pk: str) -> HttpResponseBase:
