@@ -41,14 +41,14 @@ class Boot(Operation):
         """Choose a host and take the claim, in one transaction; keep the explanation."""
         if self.instance.host_id is not None:
             return
+        together, wanted = siblings.is_first_try(self.action), self.wanted()
         with transaction.atomic():
-            why_nowhere = siblings.place_all(self) if siblings.is_first_try(self.action) else self._place()
+            why_nowhere = siblings.place_all(self, wanted) if together else self._place(wanted)
         if why_nowhere:
             raise NoValidHost(self._why_nowhere(why_nowhere))
 
-    def _place(self) -> str:
+    def _place(self, wanted: Request) -> str:
         """Place this instance alone. Returns why nowhere; empty when it has a host."""
-        wanted = self.wanted()
         self.lease.renew()  # whoever has taken over, or deleted the instance, would not know of this claim
         placement = place(wanted)
         self.note(placement=placement.explanation.as_json())

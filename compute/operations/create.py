@@ -33,6 +33,7 @@ from compute.networks.errors import PortInUse
 from compute.networks.groups import default_group
 from compute.networks.plugging import Card, NetworkRequest
 from compute.networks.quota import check_ports_of_servers
+from compute.operations import siblings
 from compute.operations.boot import Boot
 from compute.operations.engine import new_action
 from portal.identity.actor import Actor
@@ -247,7 +248,7 @@ def _create_one(
     instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
     instance.save(force_insert=True)
     _plug(instance, checked)
-    new_action(Boot, instance, actor, _remembered(wanted))
+    new_action(Boot, instance, actor, _remembered(wanted, count))
     announce("server", instance.pk, instance.project_id)
     return instance
 
@@ -279,5 +280,6 @@ def _plug(instance: Instance, checked: _Checked) -> None:
             raise Invalid(str(error)) from error
 
 
-def _remembered(wanted: BootRequest) -> dict[str, Any]:
-    return {"flavor": wanted.flavor_id, "image": str(wanted.image_id), "zone": wanted.zone}
+def _remembered(wanted: BootRequest, count: int) -> dict[str, Any]:
+    asked = {"flavor": wanted.flavor_id, "image": str(wanted.image_id), "zone": wanted.zone}
+    return asked | siblings.remembered(count, wanted.min_count)
