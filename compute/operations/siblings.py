@@ -53,7 +53,8 @@ def is_first_try(action: Action) -> bool:
 def place_all(boot: Boot, wanted: Request) -> str:
     """Place an instance together with its siblings. Returns why it has no host; empty when it has one.
 
-    ``wanted`` is what it asks of a host; siblings differ from it in nothing but who they are. Call it inside a transaction. Raises Lost.
+    ``wanted`` is what it asks of a host; siblings differ from it in nothing but who they are.
+    Call it inside a transaction. Raises Lost.
     """
     waiting = _lock(boot.action, boot.instance)
     boot.lease.renew()  # after the locks: two boots of one request wait for each other in one order
