@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import threading
 import time
@@ -62,22 +63,33 @@ class Server:
     def __init__(self, application: Any, port: int) -> None:
         self.address = f"http://127.0.0.1:{port}"
         self._server = uvicorn.Server(uvicorn.Config(application, host="127.0.0.1", port=port, log_config=None))
-        self._loop = asyncio.new_event_loop()
+        self._runner = asyncio.Runner()
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
         _wait_until(lambda: self._server.started)
 
     def _serve(self) -> None:
-        self._loop.run_until_complete(self._server.serve())
+        with self._runner:  # which ends the tasks that pages have left behind, as uvicorn's own does
+            self._runner.run(self._server.serve())
 
-    def drop_sockets(self) -> None:
-        """Close every page's socket, as a restart would."""
+    @contextlib.contextmanager
+    def without_sockets(self) -> Iterator[None]:
+        """Close every page's socket, as a restart would; new ones are let in after the block."""
+        again, sockets = asyncio.Event(), asgi.application.application_mapping["websocket"]
+
+        async def wait(*request: Any) -> None:
+            await again.wait()
+            await sockets(*request)
 
         async def drop() -> None:
             for page in list(live.tailer.sockets):
                 await page.close(code=1012)
 
-        asyncio.run_coroutine_threadsafe(drop(), self._loop).result(timeout=10)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(asgi.application.application_mapping, "websocket", wait)
+            asyncio.run_coroutine_threadsafe(drop(), self._runner.get_loop()).result(timeout=10)
+            yield
+        self._runner.get_loop().call_soon_threadsafe(again.set)
 
     def stop(self) -> None:
         """Away."""

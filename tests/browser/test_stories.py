@@ -234,9 +234,9 @@ def test_the_page_comes_back_after_the_socket_was_lost(
     page.goto("/instances/")
     expect(page.locator("[data-live-state]")).to_have_attribute("data-state", "on")
     never_reloads(page)
-    server.drop_sockets()
-    expect(page.locator("[data-live-state]")).to_have_attribute("data-state", "off")
-    launch(cloud, alice, "meanwhile")
+    with server.without_sockets():
+        expect(page.locator("[data-live-state]")).to_have_attribute("data-state", "off")
+        launch(cloud, alice, "meanwhile")
     expect(row(page, "meanwhile")).to_be_visible(timeout=10_000)
     expect(page.locator("[data-live-state]")).to_have_attribute("data-state", "on")
     was_not_reloaded(page)

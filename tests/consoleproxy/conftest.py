@@ -208,7 +208,7 @@ def no_tokens_in_the_log(proxy):
     assert not [token for token in seen if token in proxy.text()]
 
 
-def closing(websocket: ClientConnection, seconds: float = 6.0) -> ConnectionClosed:
+def closing(websocket: ClientConnection, seconds: float = 30.0) -> ConnectionClosed:
     """How the proxy ends it."""
     deadline = time.monotonic() + seconds
     with pytest.raises(ConnectionClosed) as closed:
@@ -217,7 +217,7 @@ def closing(websocket: ClientConnection, seconds: float = 6.0) -> ConnectionClos
     return closed.value
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for something that must come."""
     deadline = time.monotonic() + seconds
     while not true():

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_it_serves_no_files_and_redirects_nowhere(proxy, path):
     """OSSA-2021-002."""
     for method in ("GET", "HEAD", "POST", "OPTIONS"):
-        client = HTTPConnection("127.0.0.1", proxy.port, timeout=5)
+        client = HTTPConnection("127.0.0.1", proxy.port, timeout=30)
         client.request(method, path)
         answer = client.getresponse()
         body = answer.read()
@@ -45,7 +45,7 @@ def test_a_request_that_is_no_request_is_answered_and_not_logged(proxy, server, 
         f"NONSENSE ?token={token}\r\n\r\n",
         f"GET /?token={token}{'a' * 70_000} HTTP/1.1\r\n\r\n",
     ):
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=5) as raw:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=30) as raw:
             raw.sendall(line.encode())
             answer = raw.recv(4096)
             assert answer.startswith((b"HTTP/1.1 4", b"Bad "))  # before HTTP/1.0 there was no status line
@@ -72,7 +72,7 @@ def test_an_address_that_is_none_is_one_sentence(tmp_path, bind, django_db_setup
 def test_it_stops_cleanly_and_says_goodbye(server, alice, screen, tmp_path, number):
     own = Proxy(tmp_path / "log")
     with own.open(new_token(server, alice)) as websocket:
-        assert websocket.recv(timeout=5) == BANNER
+        assert websocket.recv(timeout=30) == BANNER
         started = time.monotonic()
         own.process.send_signal(number)
         assert "proxy is stopping" in closing(websocket).rcvd.reason

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -67,13 +66,13 @@ def test_what_is_typed_comes_back_as_bytes(web, server, alice):
     with web.open(token) as websocket:
         for typed in ("uname -a\r", b"\x03", "größer ☃", '{"resize": [80, 24]}'):
             websocket.send(typed)
-            assert websocket.recv(timeout=5) == (typed if isinstance(typed, bytes) else typed.encode())
+            assert websocket.recv(timeout=30) == (typed if isinstance(typed, bytes) else typed.encode())
         websocket.send(b"")
         large = bytes(range(256)) * 200
         websocket.send(large)
         got = b""
         while len(got) < len(large):
-            got += websocket.recv(timeout=5)
+            got += websocket.recv(timeout=30)
         assert got == large
     wait_until(lambda: f"serial port of instance {server.pk} closed" in web.text())
     (line,) = [line for line in web.text().splitlines() if f"serial port of instance {server.pk} opened" in line]
@@ -84,7 +83,7 @@ def test_no_token_in_any_line_of_the_web_process(web, server, alice):
     good, wrong = new_token(server, alice, "serial"), new_token(server, alice, "novnc")
     with web.open(good) as websocket:
         websocket.send(b"x")
-        assert websocket.recv(timeout=5) == b"x"
+        assert websocket.recv(timeout=30) == b"x"
     web.refusal(wrong)
     web.refusal(good, "http://evil.example")
     assert "serial port of instance" in web.text()
@@ -106,7 +105,7 @@ def test_pages_of_other_origins_open_nothing(web, server, alice, origin):
 def test_programs_without_an_origin_may(web, server, alice):
     with web.open(new_token(server, alice, "serial"), None) as websocket:
         websocket.send(b"x")
-        assert websocket.recv(timeout=5) == b"x"
+        assert websocket.recv(timeout=30) == b"x"
 
 
 def test_the_host_has_the_last_word_on_whether_the_guest_runs(web, server, alice):
@@ -122,12 +121,12 @@ def test_the_host_has_the_last_word_on_whether_the_guest_runs(web, server, alice
 def test_the_one_who_had_it_before_reads_that_another_took_over(web, server, alice, root):
     with web.open(new_token(server, alice, "serial")) as former:
         former.send(b"mine")
-        assert former.recv(timeout=5) == b"mine"
+        assert former.recv(timeout=30) == b"mine"
         with web.open(new_token(server, root, "serial")) as later:
             closed = closing(former)
             assert (closed.rcvd.code, closed.rcvd.reason) == (ENDED, "Another console took over this serial port.")
             later.send(b"now mine")
-            assert later.recv(timeout=5) == b"now mine"
+            assert later.recv(timeout=30) == b"now mine"
 
 
 def test_servers_do_not_disturb_each_other(web, server, alice, cloud, drain):
@@ -135,7 +134,7 @@ def test_servers_do_not_disturb_each_other(web, server, alice, cloud, drain):
     with web.open(new_token(server, alice, "serial")) as first, web.open(new_token(other, alice, "serial")) as second:
         first.send(b"1")
         second.send(b"2")
-        assert (first.recv(timeout=5), second.recv(timeout=5)) == (b"1", b"2")
+        assert (first.recv(timeout=30), second.recv(timeout=30)) == (b"1", b"2")
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_servers_do_not_disturb_each_other(web, server, alice, cloud, drain):
 def test_a_session_ends_within_seconds_of_what_it_stands_on(web, server, alice, cloud, loss, sentence):
     with web.open(new_token(server, alice, "serial")) as websocket:
         websocket.send(b"x")
-        assert websocket.recv(timeout=5) == b"x"
+        assert websocket.recv(timeout=30) == b"x"
         loss(server, alice, cloud)
         closed = closing(websocket)
     assert closed.rcvd.code == ENDED
@@ -164,34 +163,38 @@ def test_a_message_beyond_all_bounds_ends_the_session(web, server, alice):
         assert closing(websocket).rcvd.code == 1009
 
 
+def echoes(web, token) -> bool:
+    """Whether the server lets one more in, who is then heard. One who left a moment ago may still count."""
+    try:
+        with web.open(token) as websocket:
+            websocket.send(b"x")
+            return websocket.recv(timeout=30) == b"x"
+    except InvalidStatus:
+        return False
+
+
 def test_sixteen_at_once_for_a_user_and_all_are_given_back(web, server, alice):
     """OSSN-0008. One server's port has one reader, so each new one ends the last; a seventeenth fits."""
     for _ in range(django_settings.CONSOLE_SESSIONS_PER_USER + 4):
-        with web.open(new_token(server, alice, "serial")) as websocket:
-            websocket.send(b"x")
-            assert websocket.recv(timeout=5) == b"x"
-        time.sleep(0.05)
+        wait_until(lambda: echoes(web, new_token(server, alice, "serial")))
 
 
 def test_who_leaves_while_it_opens_leaves_nothing_behind(web, server, alice):
     token = new_token(server, alice, "serial")
     for _ in range(django_settings.CONSOLE_SESSIONS_PER_USER + 4):
-        with socket.create_connection(("127.0.0.1", web.port), timeout=5) as raw:
+        with socket.create_connection(("127.0.0.1", web.port), timeout=30) as raw:
             raw.sendall(
                 f"GET /ws/serial?token={token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: x3JJHMbDL1EzLkh9GBhXDw==\r\n\r\n".encode()
             )
-    time.sleep(1)
-    with web.open(token) as websocket:
-        websocket.send(b"x")
-        assert websocket.recv(timeout=5) == b"x"
+    wait_until(lambda: echoes(web, token))
 
 
 def test_other_websockets_of_this_app_do_not_exist(web):
     for path in ("/ws/serial/", "/ws/serialx"):
         with pytest.raises((InvalidStatus, ConnectionClosed)):
             with connect(f"ws://127.0.0.1:{web.port}{path}", origin=web.origin, proxy=None) as websocket:
-                websocket.recv(timeout=5)
+                websocket.recv(timeout=30)
 
 
 class Stream:

@@ -44,7 +44,7 @@ class Rig:
         self.closing: Closing | None = None
         self.thread = threading.Thread(target=self._run)
         for mine in (self.browser, self.screen):
-            mine.settimeout(5)
+            mine.settimeout(30)
 
     def _run(self) -> None:
         self.closing = self.pump.run(lambda: self.why)
@@ -116,11 +116,9 @@ def test_a_browser_that_does_not_read_holds_back_the_screen(rig):
     assert sent < 8 << 20
     assert len(rig.websocket._send_buffer) <= wire.CHUNK_BYTES + 16
     got = 0
-    rig.browser.settimeout(1)
-    with contextlib.suppress(TimeoutError):
-        while data := rig.browser.recv(1 << 20):
-            got += len(data)
-    assert got > sent  # all of it, and the frames' heads
+    rig.browser.settimeout(30)
+    while got <= sent:  # all of it, and the frames' heads
+        got += len(rig.browser.recv(1 << 20))
 
 
 def test_a_slow_browser_may_ping_in_the_middle_of_a_message(rig):
@@ -130,13 +128,17 @@ def test_a_slow_browser_may_ping_in_the_middle_of_a_message(rig):
         while True:
             rig.screen.send(b"x" * 65536)
     rig.browser.sendall(frame(9, b"ping") + frame(2, b"typed"))
-    time.sleep(0.5)
-    rig.browser.settimeout(1)
-    with contextlib.suppress(TimeoutError):
-        while rig.browser.recv(1 << 20):
-            pass
-    rig.screen.settimeout(5)
+    rig.browser.settimeout(30)
+    threading.Thread(target=drink, args=(rig.browser,), daemon=True).start()
+    rig.screen.settimeout(30)
     assert read(rig.screen, 5) == b"typed"
+
+
+def drink(browser):
+    """Take all that comes, to the end."""
+    with contextlib.suppress(OSError):
+        while browser.recv(1 << 20):
+            pass
 
 
 def test_the_end_has_a_code_and_a_sentence(rig):
@@ -178,8 +180,8 @@ def test_silence_is_noticed(monkeypatch):
     silent.thread.start()
     started = time.monotonic()
     assert read(silent.browser, 2) == b"\x89\x00"  # it asks whether anybody is there
-    assert silent.ended(10).why == "The browser is silent."
-    assert 2.5 < time.monotonic() - started < 6
+    assert silent.ended(30).why == "The browser is silent."
+    assert time.monotonic() - started > 2.5
 
 
 def test_an_answered_ping_keeps_it_open(monkeypatch):

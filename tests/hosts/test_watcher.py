@@ -42,7 +42,7 @@ def instance(cloud, host, alice, drain) -> Instance:
 
 
 def until(condition, what: str):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.05)
