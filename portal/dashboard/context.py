@@ -24,6 +24,7 @@ class Link:
 PROJECT_LINKS = (
     ("Overview", "gauge", "overview"),
     ("Instances", "server", "instances"),
+    ("Schedules", "clock", "schedules"),
     ("Images", "disc", "images"),
     ("Flavors", "sliders", "flavors"),
     ("Key pairs", "key", "key_pairs"),
@@ -34,6 +35,7 @@ PROJECT_LINKS = (
 CLOUD_LINKS = (
     ("Hosts", "rack", "hosts"),
     ("Aggregates", "zones", "aggregates"),
+    ("Scheduler", "sliders", "scheduler"),
     ("All instances", "layers", "all_instances"),
     ("Administration", "shield", "admin:index"),
 )

@@ -22,7 +22,9 @@ from portal.dashboard.views import (
     overview,
     password,
     remake,
+    schedules,
     server_groups,
+    snapshots,
 )
 
 _ONE = "instances/<uuid:instance_id>/"
@@ -49,6 +51,14 @@ urlpatterns: list[Any] = [
     path(_ONE + "serial", instance.serial_tab, name="instance_serial"),
     path(_ONE + "console/url/novnc", instance.console_url, {"kind": "novnc"}, name="instance_console_url"),
     path(_ONE + "console/url/serial", instance.console_url, {"kind": "serial"}, name="instance_serial_url"),
+    path(_ONE + "snapshots", snapshots.snapshots, name="instance_snapshots"),
+    path(_ONE + "snapshots/<uuid:snapshot_id>/revert", snapshots.revert, name="snapshot_revert"),
+    path(_ONE + "snapshots/<uuid:snapshot_id>/delete", snapshots.delete, name="snapshot_delete"),
+    path(_ONE + "schedules/add", schedules.add, name="schedule_add"),
+    path(_ONE + "schedules/<uuid:schedule_id>/edit", schedules.edit, name="schedule_edit"),
+    path(_ONE + "schedules/<uuid:schedule_id>/switch", schedules.switch, name="schedule_switch"),
+    path(_ONE + "schedules/<uuid:schedule_id>/delete", schedules.delete, name="schedule_delete"),
+    path("schedules/", schedules.project_schedules, name="schedules"),
     path(_ONE + "actions", instance.actions, name="instance_actions"),
     path("images/", images.images, name="images"),
     path("images/upload", images.upload, name="image_upload"),

@@ -1,6 +1,7 @@
 """Every page: who may open it, how it may be asked, and what its answers carry."""
 
 import re
+import uuid
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import pytest
 from django.conf import settings
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
-from compute.models import Action, Aggregate, Instance, ServerGroup
+from compute.models import Action, Aggregate, Instance, ServerGroup, Snapshot, SnapshotSchedule
 from portal.dashboard import context, menus
 from portal.dashboard.urls import urlpatterns
 from tests.conftest import Cloud, Persona
@@ -23,8 +25,9 @@ POST_ONLY = {
     "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable",
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove",
+    "snapshot_revert", "snapshot_delete", "schedule_switch", "schedule_delete",
 }  # fmt: skip
-OF_AN_INSTANCE = [one.name for one in urlpatterns if one.name.startswith("instance_") or one.name == "instance"]
+OF_AN_INSTANCE = [one.name for one in urlpatterns if "instance_id" in one.pattern.converters]
 OF_ADMINISTRATORS = {
     "all_instances", "hosts", "host_add", "host", "host_samples", "host_enable", "flavor_create", "flavor_delete",
     *(one.name for one in urlpatterns if one.name.startswith("aggregate")),
@@ -44,8 +47,23 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "aggregate_id": Aggregate.objects.get_or_create(name="rack")[0].pk,
         "group_id": ServerGroup.objects.get_or_create(name="web", policy="affinity", project=cloud.demo)[0].pk,
         "operation": "stop",
+        "snapshot_id": _snapshot(instance),
+        "schedule_id": _schedule(instance),
     }
     return reverse(pattern.name, kwargs={name: ids[name] for name in pattern.pattern.converters})
+
+
+def _snapshot(instance: Instance | None) -> uuid.UUID:
+    if instance is None:
+        return uuid.uuid4()
+    return Snapshot.objects.get_or_create(instance=instance, name="nasty <b>", state="available")[0].pk
+
+
+def _schedule(instance: Instance | None) -> uuid.UUID:
+    if instance is None:
+        return uuid.uuid4()
+    due = {"next_run_at": timezone.now(), "try_at": timezone.now()}
+    return SnapshotSchedule.objects.get_or_create(instance=instance, name="nasty <b>", defaults=due)[0].pk
 
 
 def by_name(name: str) -> URLPattern:

@@ -43,6 +43,7 @@ TABS = (
     ("instance_log", "Log", "os_compute_api:os-console-output"),
     ("instance_console", "Console", tokens.RULE),
     ("instance_serial", "Serial console", tokens.RULE),
+    ("instance_snapshots", "Snapshots", "nacelle:snapshots:get"),
     ("instance_actions", "Action log", "os_compute_api:os-instance-actions:list"),
 )
 
@@ -53,7 +54,7 @@ def plain(text: str) -> str:
     return _CONTROLS.sub("", _ESCAPES.sub("", lines))
 
 
-def _context(request: PortalRequest, instance: Instance, here: str) -> dict[str, Any]:
+def tab_context(request: PortalRequest, instance: Instance, here: str) -> dict[str, Any]:
     """What every tab shows."""
     actor = request.actor
     return {
@@ -74,7 +75,7 @@ def _tab(name: str, template: str) -> PageView[[UUID]]:
     def view(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         instance = instance_of(request.actor, instance_id)
         enforce(request.actor, rule, instance.project_id)
-        context = _context(request, instance, name)
+        context = tab_context(request, instance, name)
         if name == "instance_serial":
             context["style_nonce"] = nonce_for_styles(request)
         return render(request, template, context)
@@ -94,18 +95,18 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     ports = list(instance.ports.select_related("network").prefetch_related("addresses", "security_groups"))
     boot = Action.objects.filter(instance=instance, progress__has_key="placement").first()
     context = {
-        **_context(request, instance, "instance"),
+        **tab_context(request, instance, "instance"),
         "ports": ports,
         "groups": sorted({group.name for port in ports for group in port.security_groups.all()}),
         "fault": _fault(instance),
-        **_newest(instance),
+        **newest(instance),
         "placement": boot.progress["placement"] if boot else None,
         "failures": boot.progress.get("failures", {}) if boot else {},
     }
     return render(request, "instances/overview.html", context)
 
 
-def _newest(instance: Instance) -> dict[str, Any]:
+def newest(instance: Instance) -> dict[str, Any]:
     """What was asked for last: under way, or failed (the fault of an instance in error is shown by itself)."""
     row = Action.objects.filter(instance=instance).first()
     failed = row is not None and row.state == ActionState.ERROR and instance.vm_state != VmState.ERROR
@@ -153,7 +154,7 @@ def actions(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     instance = instance_of(request.actor, instance_id)
     rows = Action.objects.filter(instance=instance).prefetch_related(Prefetch("events", Event.objects.all()))
     context = {
-        **_context(request, instance, "instance_actions"),
+        **tab_context(request, instance, "instance_actions"),
         "actions": [(row, label_of(row)) for row in rows[:ACTIONS_SHOWN]],
         "sees_traces": _sees_traces(request.actor, instance),
     }
@@ -194,5 +195,5 @@ def edit(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         else:
             messages.success(request, "Saved")
             return redirect("instance", instance.pk)
-    context = {**_context(request, instance, "instance"), "form": form}
+    context = {**tab_context(request, instance, "instance"), "form": form}
     return render(request, "instances/edit.html", context, status=400 if form.errors else 200)

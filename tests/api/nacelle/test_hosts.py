@@ -71,5 +71,5 @@ def test_a_placement_is_explained(cloud, root, alice, anyone, drain):
 def test_the_schema_describes_the_hosts(cloud, root, anyone):
     assert anyone.get("/nacelle/v1/schema").status_code == 401
     schema = root.get("/nacelle/v1/schema").json()
-    assert set(schema["paths"]) == {"/hosts", "/servers/{server_id}/placement"}
+    assert {"/hosts", "/servers/{server_id}/placement"} <= set(schema["paths"])
     assert schema["servers"] == [{"url": "/nacelle/v1"}]
