@@ -16,12 +16,14 @@ from portal.dashboard.views import (
     images,
     instance,
     instances,
+    interfaces,
     key_pairs,
     launch,
     networks,
     overview,
     password,
     remake,
+    scheduler,
     schedules,
     server_groups,
     snapshots,
@@ -29,6 +31,7 @@ from portal.dashboard.views import (
 
 _ONE = "instances/<uuid:instance_id>/"
 _AGGREGATE = "cloud/aggregates/<int:aggregate_id>/"
+_PART = "cloud/scheduler/<str:kind>/<str:name>"
 
 urlpatterns: list[Any] = [
     path("login", auth.log_in, name="login"),
@@ -44,6 +47,9 @@ urlpatterns: list[Any] = [
     path(_ONE + "resize", remake.resize, name="instance_resize"),
     path(_ONE + "rebuild", remake.rebuild, name="instance_rebuild"),
     path(_ONE + "rescue", remake.rescue, name="instance_rescue"),
+    path(_ONE + "attach", interfaces.attach, name="interface_attach"),
+    path(_ONE + "detach/<uuid:port_id>", interfaces.detach, name="interface_detach"),
+    path(_ONE + "groups", interfaces.groups, name="instance_groups"),
     path(_ONE + "edit", instance.edit, name="instance_edit"),
     path(_ONE + "log", instance.log_tab, name="instance_log"),
     path(_ONE + "log/text", instance.log_text, name="instance_log_text"),
@@ -86,6 +92,14 @@ urlpatterns: list[Any] = [
     path("cloud/hosts/<int:host_id>/", hosts.host, name="host"),
     path("cloud/hosts/<int:host_id>/samples", hosts.samples, name="host_samples"),
     path("cloud/hosts/<int:host_id>/enable", hosts.enable, name="host_enable"),
+    path("cloud/scheduler/", scheduler.scheduler, name="scheduler"),
+    path("cloud/scheduler/add", scheduler.add, name="scheduler_add"),
+    path("cloud/scheduler/reset", scheduler.reset, name="scheduler_reset"),
+    path("cloud/scheduler/override", scheduler.override, name="scheduler_override"),
+    path(_PART, scheduler.part, name="scheduler_part"),
+    path(_PART + "/turn", scheduler.turn, name="scheduler_turn"),
+    path(_PART + "/move", scheduler.move, name="scheduler_move"),
+    path(_PART + "/remove", scheduler.remove, name="scheduler_remove"),
     path("cloud/aggregates/", aggregates.aggregates, name="aggregates"),
     path("cloud/aggregates/create", aggregates.create, name="aggregate_create"),
     path(_AGGREGATE, aggregates.aggregate, name="aggregate"),
