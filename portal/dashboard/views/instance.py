@@ -22,6 +22,7 @@ from consoleproxy import tokens
 from portal.dashboard import menus
 from portal.dashboard.access import PageView, PortalRequest, action, page
 from portal.dashboard.middleware import nonce_for_styles
+from portal.dashboard.views import interfaces
 from portal.dashboard.views.instances import addresses_of, instance_of
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
@@ -98,6 +99,7 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         **tab_context(request, instance, "instance"),
         "ports": ports,
         "groups": sorted({group.name for port in ports for group in port.security_groups.all()}),
+        **interfaces.offers(request.actor, instance),
         "fault": _fault(instance),
         **newest(instance),
         "placement": boot.progress["placement"] if boot else None,
