@@ -26,11 +26,12 @@ def hints_of(body: dict[str, Any]) -> dict[str, Any]:
     """
     for key in KEYS:
         if key in body:
-            _check(body[key])
+            check_hints(body[key])
     return dict(next((body[key] for key in KEYS if key in body), {}))
 
 
-def _check(hints: Any) -> None:
+def check_hints(hints: Any) -> None:
+    """Raise ValidationError for hints that are not an object of some, or not in their form."""
     if not isinstance(hints, dict) or len(hints) > HINTS_CAP:
         raise ValidationError(
             f"Invalid input for field/attribute os:scheduler_hints. It must be an object of at most {HINTS_CAP} hints."

@@ -1,20 +1,17 @@
-"""Nacelle's own additions: hosts, and why an instance is where it is."""
+"""Nacelle's own additions: hosts."""
 
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from compute.errors import NotFound
 from compute.hosts.registration import add_host
-from compute.models import Host, Instance
+from compute.models import Host
 from portal.api.body import Body, StrictCharField
 from portal.api.wire import ApiView
 from portal.identity.policy import enforce
@@ -78,21 +75,3 @@ class Hosts(ApiView):
         enforce(self.actor, "nacelle:host-add")
         host = add_host(self.actor, **HostBody.read(self.body))
         return Response({"host": HostAnswer(host).data}, status=201)
-
-
-class Placement(ApiView):
-    """The placement of a server."""
-
-    @extend_schema(operation_id="explain_placement", responses=OpenApiTypes.OBJECT)
-    def get(self, request: Request, server_id: UUID) -> Response:
-        """Show every filter's verdict on every host, and the weights, for administrators."""
-        enforce(self.actor, "nacelle:hosts")
-        instance = Instance.objects.filter(pk=server_id).first()
-        if instance is None:
-            raise NotFound(f"Instance {server_id} could not be found.")
-        actions: list[dict[str, Any]] = [
-            {"action": action.operation, "request_id": action.request_id, **action.progress["placement"]}
-            for action in instance.actions.all()
-            if "placement" in action.progress
-        ]
-        return Response({"placements": actions})
