@@ -97,7 +97,7 @@ class Boot(Operation):
         layout = Layout.of(self.instance)
         disks.create_root(self.hypervisor, layout, disks.image_named(self.instance.image_id))
         disks.create_empty(self.hypervisor, layout)
-        disks.create_config(self.hypervisor, self.instance)
+        disks.create_config(self.hypervisor, self.instance, self.secrets.get("admin_password"))
 
     def delete_disks(self) -> None:
         """Remove them all."""

@@ -19,10 +19,11 @@ from compute.operations.guest import ports_of
 LABEL = "config-2"
 
 
-def build(instance: Instance) -> tuple[BinaryIO, int]:
-    """The drive's content and its size in bytes."""
+def build(instance: Instance, admin_password: str | None = None) -> tuple[BinaryIO, int]:
+    """The drive's content and its size in bytes. The password is for the guest's administrator (Nova's admin_pass)."""
+    secret = {"admin_pass": admin_password} if admin_password else {}
     files = {
-        "openstack/latest/meta_data.json": _json(meta_data(instance)),
+        "openstack/latest/meta_data.json": _json(meta_data(instance) | secret),
         "openstack/latest/network_data.json": _json(network_data(instance)),
         "openstack/latest/vendor_data.json": b"{}",
     }

@@ -65,6 +65,7 @@ class BootRequest:
     min_count: int = 1
     max_count: int = 1
     config_drive: bool = False
+    admin_password: str | None = field(default=None, repr=False)
     security_groups: tuple[str, ...] = ()
     access_ipv4: str = ""
     access_ipv6: str = ""
@@ -248,7 +249,8 @@ def _create_one(
     instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
     instance.save(force_insert=True)
     _plug(instance, checked)
-    new_action(Boot, instance, actor, _remembered(wanted, count))
+    sealed = {"admin_password": wanted.admin_password}
+    new_action(Boot, instance, actor, {**_remembered(wanted, count), "secrets": sealed})
     announce("server", instance.pk, instance.project_id)
     return instance
 

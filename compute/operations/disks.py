@@ -47,9 +47,9 @@ def create_empty(hypervisor: Hypervisor, layout: Layout, roles: Iterable[str] = 
         hypervisor.upload(layout.volume("swap"), io.BytesIO(content), len(content), "qcow2")
 
 
-def create_config(hypervisor: Hypervisor, instance: Instance) -> None:
-    """The config drive, with what the rows say now."""
-    content, size = config_drive.build(instance)
+def create_config(hypervisor: Hypervisor, instance: Instance, admin_password: str | None = None) -> None:
+    """The config drive, with what the rows say now, and with the password that this start is asked to set."""
+    content, size = config_drive.build(instance, admin_password)
     hypervisor.upload(instance.config_volume, content, size)
 
 

@@ -44,6 +44,7 @@ class RebuildRequest:
     image_id: str
     fields: dict[str, Any] = field(default_factory=dict)
     preserve_ephemeral: bool = False
+    admin_password: str | None = field(default=None, repr=False)
 
 
 def rebuild(actor: Actor, instance: Instance, wanted: RebuildRequest) -> Instance:
@@ -59,7 +60,10 @@ def rebuild(actor: Actor, instance: Instance, wanted: RebuildRequest) -> Instanc
     after = {**wanted.fields, "image_id": str(image.id), "image_name": image.name or ""}
     if "key_name" in after:
         after["key_public"] = _public_key(actor, after["key_name"])
-    request_operation(Rebuild, instance, actor, after=after, preserve_ephemeral=wanted.preserve_ephemeral)
+    secrets = {"admin_password": wanted.admin_password} if wanted.admin_password else {}
+    request_operation(
+        Rebuild, instance, actor, after=after, preserve_ephemeral=wanted.preserve_ephemeral, secrets=secrets
+    )
     return Instance.objects.select_related("host").get(pk=instance.pk)
 
 
@@ -95,9 +99,14 @@ class Rebuild(Operation):
         in_place.refuse_with_snapshots(cls, instance)
         if instance.image_id is None and "after" not in params:
             raise Invalid("The server was not built from an image; name one.", about="image")
-        after: dict[str, Any] = params.setdefault("after", {"image_id": str(instance.image_id)})
-        params["before"] = {name: _as_json(getattr(instance, name)) for name in after}
+        after: dict[str, Any] = params.get("after", {"image_id": str(instance.image_id)})
+        before = {name: _as_json(getattr(instance, name)) for name in after}
         Instance.objects.filter(pk=instance.pk).update(**after)
+        if "user_data" in after:  # it may hold secrets
+            params["secrets"] = {**params.get("secrets", {}), "user_data": before["user_data"]}
+        params["after"], params["before"] = (
+            {name: value for name, value in fields.items() if name != "user_data"} for fields in (after, before)
+        )
 
     def fetch_image(self) -> None:
         """Bring the new image to the host. The guest runs on meanwhile."""
@@ -125,7 +134,7 @@ class Rebuild(Operation):
         """From now on the new disks count; start, unless it was off."""
         interrupt.remember_disks(self)
         interrupt.use_disks(self, self._new_layout().names)
-        disks.create_config(self.hypervisor, self.instance)
+        disks.create_config(self.hypervisor, self.instance, self.secrets.get("admin_password"))
         if self.instance.vm_state == VmState.STOPPED:
             self.hypervisor.define(guest_of(self.instance))
         else:
@@ -170,7 +179,8 @@ class Rebuild(Operation):
         """What the request changed and nobody has changed since, as it was before."""
         before, after = self.action.params.get("before", {}), self.action.params.get("after", {})
         now = Instance.objects.get(pk=self.instance.pk)
-        return {name: value for name, value in before.items() if _as_json(getattr(now, name)) == after[name]}
+        sealed = {name: value for name, value in self.secrets.items() if name == "user_data"}
+        return sealed | {name: value for name, value in before.items() if _as_json(getattr(now, name)) == after[name]}
 
     def outcome(self) -> dict[str, Any]:
         """Running, or off as it was."""

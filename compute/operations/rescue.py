@@ -58,6 +58,7 @@ class Rescue(Operation):
         """Start from the rescue disk."""
         interrupt.remember_disks(self)
         interrupt.use_disks(self, self._rescue_layout().names)
+        disks.create_config(self.hypervisor, self.instance, self.secrets.get("admin_password"))
         start_afresh(self)
 
     def unspawn(self) -> None:
@@ -65,6 +66,7 @@ class Rescue(Operation):
         if interrupt.disks_were_changed(self):
             interrupt.use_disks(self, interrupt.old_layout(self).names)
             interrupt.switch_off(self)
+            disks.create_config(self.hypervisor, self.instance)
             self.hypervisor.define(guest_of(self.instance))
 
     steps = (
@@ -97,6 +99,7 @@ class Unrescue(Operation):
         """Start from its own disk."""
         interrupt.remember_disks(self)
         interrupt.use_disks(self, interrupt.old_layout(self).without_rescue().names)
+        disks.create_config(self.hypervisor, self.instance)  # the password was the rescue's
         start_afresh(self)
 
     def unspawn(self) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import string
+from dataclasses import replace
 from typing import Any
 
 from rest_framework.exceptions import ParseError
@@ -16,12 +15,12 @@ from compute.operations.delete import Delete
 from compute.operations.engine import request as request_operation
 from portal.api.compute import server_shape as shape
 from portal.api.compute.base import ComputeView, call
+from portal.api.compute.passwords import admin_password, told
 from portal.api.compute.server_body import UpdateBody, boot_request
 from portal.api.compute.server_query import ServerQuery
 from portal.api.paging import next_link
 from portal.api.wire import HeadersOnly
 
-ALPHABET = string.ascii_letters + string.digits
 # The wire's name of a field of PUT, and the model's.
 UPDATES = {
     "name": "name",
@@ -49,7 +48,8 @@ class Servers(ComputeView):
         """Create a server, or several."""
         wanted, data = boot_request(self.body, self.version)
         check_metadata_count(self.actor.project_id or "", wanted.metadata)
-        instances = create(self.actor, wanted)
+        password = admin_password(data)
+        instances = create(self.actor, replace(wanted, admin_password=password))
         first = instances[0]
         if data.get("return_reservation_id"):
             return Response({"reservation_id": first.reservation_id}, status=202)
@@ -58,7 +58,7 @@ class Servers(ComputeView):
             "links": self.links("servers", first.id),
             "OS-DCF:diskConfig": first.disk_config,
             "security_groups": [{"name": name} for name in wanted.security_groups or ("default",)],
-            "adminPass": data.get("adminPass") or "".join(secrets.choice(ALPHABET) for _ in range(12)),
+            **told(password),
         }
         return Response({"server": body}, status=202, headers={"Location": f"{self.base}/servers/{first.id}"})
 

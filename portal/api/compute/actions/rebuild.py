@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-import string
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from rest_framework import serializers
@@ -19,9 +18,9 @@ from portal.api.body import StrictBooleanField, StrictCharField
 from portal.api.compute import server_shape as shape
 from portal.api.compute.actions.handler import Answer, object_of
 from portal.api.compute.base import ComputeView, as_uuid
+from portal.api.compute.passwords import admin_password, told
 from portal.api.compute.server_body import MetadataField, UpdateBody, UserDataField
 
-ALPHABET = string.ascii_letters + string.digits
 # The wire's name of what may change besides the image, and the model's.
 FIELDS = {
     "name": "name",
@@ -60,9 +59,9 @@ def rebuild(view: ComputeView, instance: Instance, argument: Any) -> Answer:
     """Make the instance anew of an image; its id, addresses and flavor stay."""
     data = RebuildBody.read(object_of(argument, "rebuild"), view.version)
     check_metadata_count(instance.project_id, data.get("metadata", {}))
-    row = request_rebuild(view.actor, instance, _wanted(data))
-    body = _body(view, row)
-    body["adminPass"] = data.get("adminPass") or "".join(secrets.choice(ALPHABET) for _ in range(12))
+    password = admin_password(data)
+    row = request_rebuild(view.actor, instance, replace(_wanted(data), admin_password=password))
+    body = _body(view, row) | told(password)
     return Response({"server": body}, status=202, headers={"Location": f"{view.base}/servers/{row.id}"})
 
 

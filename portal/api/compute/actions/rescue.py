@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-import string
 from typing import Any
 
 from rest_framework.exceptions import ValidationError
@@ -15,8 +13,7 @@ from compute.operations.rescue import Rescue
 from portal.api.body import Body, StrictCharField
 from portal.api.compute.actions.handler import Answer, object_of
 from portal.api.compute.base import ComputeView, as_uuid
-
-ALPHABET = string.ascii_letters + string.digits
+from portal.api.compute.passwords import admin_password, told
 
 
 class RescueBody(Body):
@@ -34,6 +31,7 @@ def rescue(view: ComputeView, instance: Instance, argument: Any) -> Answer:
         raise ValidationError(
             f"Invalid input for field/attribute rescue_image_ref. Value: {image_id[:60]}. It must be a UUID."
         )
-    request_operation(Rescue, instance, view.actor, **({"image_id": image_id} if image_id else {}))
-    password = data.get("adminPass") or "".join(secrets.choice(ALPHABET) for _ in range(12))
-    return Response({"adminPass": password})
+    password = admin_password(data)
+    params = {"image_id": image_id} if image_id else {}
+    request_operation(Rescue, instance, view.actor, **params, secrets={"admin_password": password})
+    return Response(told(password))
