@@ -90,7 +90,7 @@ CPU_ALLOCATION_RATIO = float(os.environ.get("NACELLE_CPU_RATIO", "16.0"))
 # A resize may stay on its host: a cloud of one machine has no other. It is confirmed after so long, 0: never by itself.
 RESIZE_TO_SAME_HOST = _flag("NACELLE_RESIZE_TO_SAME_HOST", default=True)
 RESIZE_CONFIRM_SECONDS = int(os.environ.get("NACELLE_RESIZE_CONFIRM_SECONDS", "0"))
-# Whether answers tell the password that a guest's administrator got (Nova's enable_instance_password).
+# A password for a guest's administrator is made up and answered (Nova's enable_instance_password).
 ENABLE_INSTANCE_PASSWORD = _flag("NACELLE_ENABLE_INSTANCE_PASSWORD", default=True)
 SCHEDULER_MAX_ATTEMPTS = int(os.environ.get("NACELLE_SCHEDULER_MAX_ATTEMPTS", "3"))
 # A site's own filters and weighers: dotted paths of classes, with commas in between.

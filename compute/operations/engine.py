@@ -222,7 +222,7 @@ def _request(operation: type[Operation], instance: Instance, actor: Actor, param
 def new_action(operation: type[Operation], instance: Instance, actor: Actor, params: dict[str, Any]) -> Action:
     """The row of an operation, and its doorbell. For ``request`` and for creating an instance."""
     params = dict(params)
-    secrets = params.pop("secrets", None)
+    secrets = {name: value for name, value in params.pop("secrets", {}).items() if value is not None}
     action = Action.objects.create(
         instance=instance,
         operation=operation.name,

@@ -60,10 +60,8 @@ def rebuild(actor: Actor, instance: Instance, wanted: RebuildRequest) -> Instanc
     after = {**wanted.fields, "image_id": str(image.id), "image_name": image.name or ""}
     if "key_name" in after:
         after["key_public"] = _public_key(actor, after["key_name"])
-    secrets = {"admin_password": wanted.admin_password} if wanted.admin_password else {}
-    request_operation(
-        Rebuild, instance, actor, after=after, preserve_ephemeral=wanted.preserve_ephemeral, secrets=secrets
-    )
+    params = {"after": after, "preserve_ephemeral": wanted.preserve_ephemeral}
+    request_operation(Rebuild, instance, actor, **params, secrets={"admin_password": wanted.admin_password})
     return Instance.objects.select_related("host").get(pk=instance.pk)
 
 
@@ -103,7 +101,7 @@ class Rebuild(Operation):
         before = {name: _as_json(getattr(instance, name)) for name in after}
         Instance.objects.filter(pk=instance.pk).update(**after)
         if "user_data" in after:  # it may hold secrets
-            params["secrets"] = {**params.get("secrets", {}), "user_data": before["user_data"]}
+            params["secrets"] = {**params.get("secrets", {}), "user_data": before["user_data"] or ""}
         params["after"], params["before"] = (
             {name: value for name, value in fields.items() if name != "user_data"} for fields in (after, before)
         )
@@ -179,7 +177,7 @@ class Rebuild(Operation):
         """What the request changed and nobody has changed since, as it was before."""
         before, after = self.action.params.get("before", {}), self.action.params.get("after", {})
         now = Instance.objects.get(pk=self.instance.pk)
-        sealed = {name: value for name, value in self.secrets.items() if name == "user_data"}
+        sealed = {"user_data": self.secrets["user_data"] or None} if "user_data" in self.secrets else {}
         return sealed | {name: value for name, value in before.items() if _as_json(getattr(now, name)) == after[name]}
 
     def outcome(self) -> dict[str, Any]:

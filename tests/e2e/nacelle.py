@@ -125,6 +125,7 @@ class Nacelle:
             "NACELLE_STORAGE_POOL": self.pool,
             "NACELLE_STORAGE_POOL_PATH": str(IMAGES / self.pool),
             "NACELLE_PRIVATE_CIDR": free_range(),
+            "NACELLE_ENABLE_INSTANCE_PASSWORD": "false",  # the tiny guest then has the password that tests type
             **settings,
         }
         self.servers = Servers(self.folder.name.replace("-", "_"))

@@ -129,6 +129,20 @@ def test_config_drive_on_a_cd_and_user_data_that_is_no_script(disk: Path, tmp_pa
 
 
 @pytest.mark.real
+def test_the_password_of_the_config_drive_is_roots_from_the_first_boot_on(disk: Path, tmp_path: Path) -> None:
+    password = "a b\\n'\"$(x)é"
+    files = config_drive_files(tmp_path / "files", b"", **FACTS, admin_pass=password)
+    drive = iso_drive(files, tmp_path / "config.img")
+    with TinyMachine(tmp_path, disk, "-drive", f"file={drive},if=virtio,format=raw") as machine:
+        machine.wait_for(f"{HOSTNAME} login: ")
+        machine.log_in(password)
+        machine.run("passwd -d root; sync")  # what was done since counts until the next boot
+        machine.type("reboot\n")
+        machine.wait_for(f"{HOSTNAME} login: ")
+        machine.log_in(password)
+
+
+@pytest.mark.real
 def test_another_machine_finds_the_kept_files_on_its_second_disk(image: Path, disk: Path, tmp_path: Path) -> None:
     with TinyMachine(tmp_path, disk) as machine:
         machine.wait_for("login: ")

@@ -70,11 +70,11 @@ class TinyMachine:
         assert self.process.stdin is not None
         self.process.stdin.write(text.encode())
 
-    def log_in(self) -> None:
+    def log_in(self, password: str = "nacelle") -> None:
         """Answer the login prompt that was waited for last."""
         self.type("root\n")
         self.wait_for("Password: ")
-        self.type("nacelle\n")
+        self.type(f"{password}\n")
         self.wait_for("# ")
 
     def run(self, command: str) -> str:

@@ -32,6 +32,6 @@ def rescue(view: ComputeView, instance: Instance, argument: Any) -> Answer:
             f"Invalid input for field/attribute rescue_image_ref. Value: {image_id[:60]}. It must be a UUID."
         )
     password = admin_password(data)
-    params = {"image_id": image_id} if image_id else {}
+    params: dict[str, Any] = {"image_id": image_id} if image_id else {}
     request_operation(Rescue, instance, view.actor, **params, secrets={"admin_password": password})
     return Response(told(password))
