@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
+from compute.hypervisor.growth import Growth
 from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
@@ -177,6 +178,8 @@ class Guest:
     title: str
     vcpus: int
     memory_mb: int
+    max_vcpus: int | None = None  # what it may grow to while it runs; None: not at all
+    max_memory_mb: int | None = None
     disks: tuple[Disk, ...] = ()
     nics: tuple[Nic, ...] = ()
     domain_type: str | None = None  # None: as HostFacts.domain_type says
@@ -231,7 +234,7 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Snapshots, Protocol):
+class Hypervisor(Growth, Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str

@@ -9,6 +9,7 @@ from compute.operations.engine import Operation
 from compute.operations.in_place import CreateSnapshot, DeleteSnapshot, RevertSnapshot
 from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.interfaces import AddFixedIp, AttachInterface, DetachInterface, RemoveFixedIp
+from compute.operations.live_resize import LiveResize
 from compute.operations.password import ChangePassword
 from compute.operations.pause import Pause, Unpause
 from compute.operations.power import HardReboot, KeepOff, SoftReboot, Start, Stop
@@ -39,6 +40,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Pause,
         Suspend,
         Resize,
+        LiveResize,
         Rescue,
         Rebuild,
         ChangePassword,

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from compute.hypervisor.interface import Guest, NetworkSpec, Nic, Reservation
 from compute.models import Instance, Network, Port
+from compute.operations.headroom import headroom_of
 from compute.operations.layout import Layout
 
 
 def guest_of(instance: Instance) -> Guest:
     """The guest as the instance's rows say that it shall be defined."""
     assert instance.host is not None
+    room = headroom_of(instance.flavor)
     return Guest(
         uuid=instance.id,
         name=instance.domain_name,
         title=instance.name,
         vcpus=instance.vcpus,
         memory_mb=instance.memory_mb,
+        max_vcpus=room.vcpus if room.vcpus > instance.vcpus else None,
+        max_memory_mb=room.memory_mb if room.memory_mb > instance.memory_mb else None,
         disks=Layout.of(instance).disks(),
         nics=tuple(nic_of(port) for port in ports_of(instance)),
         domain_type=instance.host.domain_type or None,

@@ -56,7 +56,9 @@ ALL = Guest(
     metadata=(("name", "everything"),),
 )
 
+ROOMY = dataclasses.replace(PLAIN, max_vcpus=4, max_memory_mb=2048)
 DOMAINS = {
+    "roomy": (ROOMY, Place("qemu", "x86_64", LOG)),
     "plain": (PLAIN, Place("qemu", "x86_64", LOG)),
     "booted": (BOOTED, Place("qemu", "x86_64", LOG, BOOTED_SOURCES)),
     "kvm": (PLAIN, Place("kvm", "x86_64", LOG)),
@@ -162,6 +164,8 @@ def test_every_field_changes_the_document() -> None:
         "title": "other",
         "vcpus": 2,
         "memory_mb": 128,
+        "max_vcpus": 8,
+        "max_memory_mb": 8192,
         "nics": (),
         "domain_type": "qemu",
         "machine": "pc",

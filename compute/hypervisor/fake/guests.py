@@ -95,12 +95,13 @@ class FakeGuests(FakeHost):
                     raise Gone(f"The host has no volume {disk.volume!r}.")
             old = NEW | state["guests"].get(str(guest.uuid), {})
             new = {"name": guest.name, "vcpus": guest.vcpus, "memory_mb": guest.memory_mb, "managed": True}
+            room = {"max_vcpus": guest.max_vcpus, "max_memory_mb": guest.max_memory_mb}
             devices = {
                 "disks": [disk.volume for disk in guest.disks],
                 "writable": [disk.volume for disk in guest.disks if not disk.read_only],
                 "nics": {nic.mac: str(nic.network) for nic in guest.nics},
             }
-            state["guests"][str(guest.uuid)] = old | new | devices
+            state["guests"][str(guest.uuid)] = old | new | room | devices
         self._tell(guest.uuid, GuestEventKind.DEFINED)
 
     @verb
@@ -112,6 +113,8 @@ class FakeGuests(FakeHost):
             self._take_memory(guest, guests)
             log = f"[    0.000000] {guest['name']} booted on {self._state.name}\r\n"
             guest.update(power=PowerState.RUNNING, since=time.time(), log=log, saved=False)
+            sizes = {what: guest[what] for what in ("vcpus", "memory_mb")}
+            guest["live"] = sizes | {f"max_{what}": guest[f"max_{what}"] or now for what, now in sizes.items()}
         self._tell(uuid, GuestEventKind.STARTED)
 
     @verb

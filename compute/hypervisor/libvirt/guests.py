@@ -16,6 +16,7 @@ from compute.hypervisor.libvirt.copies import Copies
 from compute.hypervisor.libvirt.devices import Devices
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.facts import Facts
+from compute.hypervisor.libvirt.growth import Growth
 from compute.hypervisor.libvirt.interruptions import Interruptions
 from compute.hypervisor.libvirt.snapshots import Snapshots
 
@@ -48,7 +49,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Interruptions, Snapshots, Devices, Copies, Facts, Consoles):
+class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]

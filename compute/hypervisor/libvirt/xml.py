@@ -25,6 +25,7 @@ N = ElementMaker(namespace=NAMESPACE, nsmap={"nacelle": NAMESPACE})
 NOT_TEXT = re.compile("[^\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+")
 
 STATS_PERIOD_SECONDS = 10
+MEMORY_SLOTS = 16  # how often memory can be added between two starts
 AGENT_CHANNEL = "org.qemu.guest_agent.0"
 
 
@@ -64,8 +65,8 @@ def domain(guest: Guest, place: Place) -> Element:
         E.uuid(str(guest.uuid)),
         metadata(guest),
         E.title(text(guest.title)),
-        E.memory(str(guest.memory_mb), unit="MiB"),
-        E.vcpu(str(guest.vcpus), placement="static"),
+        *memory(guest),
+        vcpu(guest),
         sysinfo(guest),
         boot(guest, place.architecture),
         E.features(E.acpi(), E.apic()),
@@ -77,6 +78,25 @@ def domain(guest: Guest, place: Place) -> Element:
         devices(guest, place),
         type=domain_type,
     )
+
+
+def memory(guest: Guest) -> Iterator[Element]:
+    """What it starts with, and how much may be added while it runs."""
+    if guest.max_memory_mb is not None:
+        yield E.maxMemory(str(guest.max_memory_mb), slots=str(MEMORY_SLOTS), unit="MiB")
+    yield E.memory(str(guest.memory_mb), unit="MiB")
+
+
+def memory_module(size_mb: int) -> Element:
+    """Memory to plug into a running guest."""
+    return E.memory(E.target(E.size(str(size_mb), unit="MiB"), E.node("0")), model="dimm")
+
+
+def vcpu(guest: Guest) -> Element:
+    """As many as it may grow to; those beyond what it starts with are left out."""
+    if guest.max_vcpus is None:
+        return E.vcpu(str(guest.vcpus), placement="static")
+    return E.vcpu(str(guest.max_vcpus), placement="static", current=str(guest.vcpus))
 
 
 def metadata(guest: Guest) -> Element:
@@ -126,7 +146,10 @@ def cpu(guest: Guest, domain_type: str) -> Element:
     if mode == "custom":
         element.set("match", "exact")
         element.append(E.model("qemu64", fallback="allow"))
-    element.append(E.topology(sockets="1", dies="1", cores=str(guest.vcpus), threads="1"))
+    cores = guest.max_vcpus or guest.vcpus
+    element.append(E.topology(sockets="1", dies="1", cores=str(cores), threads="1"))
+    if guest.max_memory_mb is not None:  # QEMU takes memory modules only where memory lies in nodes: here in one
+        element.append(E.numa(E.cell(id="0", cpus=f"0-{cores - 1}", memory=str(guest.memory_mb), unit="MiB")))
     return element
 
 
