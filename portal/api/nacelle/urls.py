@@ -5,7 +5,19 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from portal.api.nacelle import actions, api, from, live_resize, nacelle, placements, portal, scheduler, schedules, snapshots, views
+from portal.api.nacelle import actions, live_resize, placements, schedules, snapshots
+from portal.api.nacelle.scheduler import Scheduler
+from portal.api.nacelle.views import Hosts
+
+urlpatterns = [
+    path("hosts", Hosts.as_view()),
+    path("capacity", placements.CapacityView.as_view()),
+    path("placement/dry-run", placements.DryRun.as_view()),
+    path("scheduler", Scheduler.as_view()),
+    path("servers/<uuid:server_id>/placement", placements.Placement.as_view()),
+    path("servers/<uuid:server_id>/actions", actions.Actions.as_view()),
+    path("servers/<uuid:server_id>/actions/<str:request_id>/cancel", actions.CancelAction.as_view()),
+    path("servers/<uuid:server_id>/live-resize", live_resize.LiveResizes.as_view()),
     path("servers/<uuid:server_id>/snapshots", snapshots.Snapshots.as_view()),
     path("servers/<uuid:server_id>/snapshots/<uuid:snapshot_id>", snapshots.OneSnapshot.as_view()),
     path("servers/<uuid:server_id>/snapshots/<uuid:snapshot_id>/revert", snapshots.Revert.as_view()),
