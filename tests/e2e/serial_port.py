@@ -14,6 +14,8 @@ from tests.e2e.nacelle import wait_until
 # A login prompt may be there before DHCP has answered.
 SHOW_ADDRESS = "until ip -4 addr show eth0 | grep inet; do sleep 0.2; done"
 
+NUDGE_SECONDS = 0.5
+
 
 class SerialPort:
     """Open for the length of a `with` statement."""
@@ -43,11 +45,17 @@ class SerialPort:
         self.stream.send(text.encode())
 
     def log_in(self) -> None:
-        """Log in at the prompt, which Enter brings up again."""
-        for typed, answer in (("\n", "login:"), ("root\n", "Password:"), ("nacelle\n", "# ")):
+        """Log in at the prompt, which Enter brings up again as soon as somebody reads it."""
+        wait_until("a login prompt", self._is_prompted, pause=NUDGE_SECONDS)
+        for typed, answer in (("root\n", "Password:"), ("nacelle\n", "# ")):
             self.output = ""
             self.type(typed)
             self.wait_for(answer)
+
+    def _is_prompted(self) -> bool:
+        if "login:" not in self.output:
+            self.type("\n")
+        return "login:" in self.output
 
     def _listen(self) -> None:
         try:
@@ -59,7 +67,6 @@ class SerialPort:
 
 def asked(cloud: Cloud, server_id: str, *commands: str) -> str:
     """What the guest prints to commands that are typed at its serial port by root, who logs out again."""
-    cloud.wait_for_login(server_id)
     with SerialPort(cloud.libvirt, server_id) as port:
         port.log_in()
         port.output = ""
