@@ -5,7 +5,7 @@ import re
 import pytest
 
 from compute.errors import Conflict
-from compute.models import Action, Event, Instance, VmState
+from compute.models import Action, Event, Host, Instance, VmState
 from portal.dashboard.views.instance import plain
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
@@ -36,7 +36,28 @@ def test_a_member_does_not_learn_where_it_runs(alice: Persona, root: Persona, br
     path = f"/instances/{instance.pk}/"
     assert b"host-1" not in browse(alice).get(path).content
     assert b"host-1" in browse(root).get(path).content
-    assert b"1 host considered" in browse(alice).get(path).content
+    assert b"A host was chosen: of 1 host, 1 could take it." in browse(alice).get(path).content
+    assert b"host-1 was chosen: of 1 host, 1 could take it." in browse(root).get(path).content
+
+
+def test_the_action_log_shows_verdicts_and_weights(
+    alice: Persona, bob: Persona, root: Persona, cloud: Cloud, browse, launch, drain
+) -> None:
+    full = {"vcpus": 8, "memory_mb": 600, "disk_gb": 500, "state": "up", "zone": "nova"}
+    Host.objects.create(name="host-2", uri="fake://host-2", **full)
+    instance = launch(alice)
+    drain()
+    path = f"/instances/{instance.pk}/actions"
+    page = browse(root).get(path).content.decode()
+    assert "<td>RamFilter</td>" in page
+    assert "host-1 was chosen: of 2 hosts, " in page
+    assert '<span class="badge ok">chosen</span>' in page
+    for persona in (alice, bob):
+        page = browse(persona).get(path).content.decode()
+        assert "<td>RamFilter</td>" in page
+        assert "A host was chosen: of 2 hosts, " in page
+        assert "host-1" not in page
+        assert "host-2" not in page
 
 
 def test_why_no_host_could_take_it(alice: Persona, root: Persona, cloud: Cloud, browse, launch, drain) -> None:
@@ -46,10 +67,10 @@ def test_why_no_host_could_take_it(alice: Persona, root: Persona, cloud: Cloud, 
     drain()
     answer = browse(root).get(f"/instances/{instance.pk}/")
     assert "No valid host was found" in answer.context["fault"].message
-    assert answer.context["placement"]["chosen"] == ""
+    assert answer.context["placement"].found is False
     page = answer.content.decode()
-    assert "RamFilter" in page
-    assert "no host could take it" in page
+    assert "Why it is nowhere" in page
+    assert "<strong>host-1</strong> wants 128 MB" in page
 
 
 def test_a_deleted_instance_is_not_found(alice: Persona, browse, launch, drain) -> None:

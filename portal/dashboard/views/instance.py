@@ -18,6 +18,7 @@ from compute.errors import ComputeError
 from compute.instances import update_instance
 from compute.models import OPEN_STATES, Action, ActionState, Event, Fault, Instance, VmState
 from compute.operations import OPERATIONS
+from compute.placements import explained
 from consoleproxy import tokens
 from portal.dashboard import menus
 from portal.dashboard.access import PageView, PortalRequest, action, page
@@ -102,8 +103,7 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         **interfaces.offers(request.actor, instance),
         "fault": _fault(instance),
         **newest(instance),
-        "placement": boot.progress["placement"] if boot else None,
-        "failures": boot.progress.get("failures", {}) if boot else {},
+        "placement": explained(request.actor, boot) if boot else None,
     }
     return render(request, "instances/overview.html", context)
 
@@ -157,7 +157,7 @@ def actions(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     rows = Action.objects.filter(instance=instance).prefetch_related(Prefetch("events", Event.objects.all()))
     context = {
         **tab_context(request, instance, "instance_actions"),
-        "actions": [(row, label_of(row)) for row in rows[:ACTIONS_SHOWN]],
+        "actions": [(row, label_of(row), explained(request.actor, row)) for row in rows[:ACTIONS_SHOWN]],
         "sees_traces": _sees_traces(request.actor, instance),
     }
     return render(request, "instances/actions.html", context)
