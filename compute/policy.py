@@ -68,6 +68,7 @@ declare(
     Rule(_C + "os-aggregates:add_host", "admin", "Put a host into an aggregate."),
     Rule(_C + "os-aggregates:remove_host", "admin", "Take a host out of an aggregate."),
     Rule(_C + "os-aggregates:set_metadata", "admin", "Change a host aggregate's metadata."),
+    Rule("compute:aggregates:images", "admin", "Bring images to the hosts of an aggregate."),
     Rule(_C + "os-server-groups:index", "reader", "List the project's server groups."),
     Rule(_C + "os-server-groups:index:all_projects", "admin", "List the server groups of all projects."),
     Rule(_C + "os-server-groups:show", "reader", "Show a server group."),

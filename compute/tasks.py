@@ -8,3 +8,10 @@ def perform(action_id: int, lane: str) -> None:
     from compute.operations.worker import perform as work
 
     work(action_id, lane)
+
+
+def deliver_image(delivery_id: int) -> None:
+    """Bring an image to a host."""
+    from compute.images.deliver import work
+
+    work(delivery_id)

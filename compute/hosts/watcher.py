@@ -23,6 +23,7 @@ from django_q.models import Task
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.registration import mark_down, refresh
 from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError, PowerState
+from compute.images import deliver
 from compute.images.sweep import sweep
 from compute.models import Change, Host, HostSample, HostState, Instance, announce
 from compute.networks.removals import remove_due
@@ -227,6 +228,7 @@ class Watcher:
             self.watches.pop(pk).stopping.set()
         self._notice_hanging()
         doorbell.sweep()
+        deliver.sweep()
         confirm_overdue()
         run_due()
         if time.monotonic() >= self._next_reclaim:

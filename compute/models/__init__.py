@@ -4,6 +4,7 @@ from compute.models import lookups as lookups
 from compute.models.action import OPEN_STATES, Action, ActionState, Event
 from compute.models.aggregate import ZONE_KEY, Aggregate
 from compute.models.change import Change, announce
+from compute.models.delivery import ImageDelivery
 from compute.models.flavor import Flavor, FlavorAccess
 from compute.models.host import Host, HostSample, HostState
 from compute.models.image import Image, ImageStatus, ImageVisibility
@@ -44,6 +45,7 @@ __all__ = [
     "HostSample",
     "HostState",
     "Image",
+    "ImageDelivery",
     "ImageStatus",
     "ImageVisibility",
     "Instance",

@@ -198,6 +198,7 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         },
         "/os-aggregates": {"aggregate": {"name": "a", "availability_zone": "z"}},
         "/os-aggregates/{aggregate_id}": {"aggregate": {"name": "a", "availability_zone": "z"}},
+        "/os-aggregates/{aggregate_id}/images": {"cache": [{"id": things["image_id"]}]},
         "/os-aggregates/{aggregate_id}/action": {"set_metadata": {"metadata": {"a": "b"}}},
         "/os-quota-sets/{quota_project}": {"quota_set": {"instances": 1, "cores": 1, "ram": 1, "force": True}},
         "/os-services/{service_id}": {"status": "enabled", "disabled_reason": "r", "forced_down": False},

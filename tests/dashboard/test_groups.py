@@ -218,3 +218,11 @@ def test_an_administrator_chooses_the_host(cloud: Cloud, root: Persona, browse: 
     client.post("/instances/launch", form_of(cloud, name="any", forced="on"))
     rows = dict(Instance.objects.values_list("name", "host_forced"))
     assert rows == {"asked": False, "forced": True, "any": False}
+
+
+def test_an_image_is_brought_to_an_aggregate(cloud: Cloud, root: Persona, rack: Aggregate, browse: Any) -> None:
+    client, path = browse(root), f"{AGGREGATES}{rack.pk}/"
+    client.post(f"{path}images", {"image": str(cloud.image.id)})
+    assert "tiny is on its way" in client.get(path).content.decode()
+    client.post(f"{path}images", {"image": "x"})
+    assert "Choose an image." in client.get(path).content.decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError, ValidationError
@@ -11,14 +12,16 @@ from rest_framework.response import Response
 
 from compute import aggregates
 from compute.errors import NotFound
+from compute.images.deliver import deliver
 from compute.models import Aggregate
 from portal.api.body import Body, StrictCharField
-from portal.api.compute.base import ComputeView, call
+from portal.api.compute.base import ComputeView, as_uuid, call
 from portal.api.compute.server_body import METADATA_KEY, NameField
 from portal.api.shape import Shape, field
 from portal.api.wire import HeadersOnly, microseconds
 from portal.identity.policy import enforce
 
+IMAGES_CAP = 100
 # What the answer to a creation says; every other answer adds hosts and metadata.
 CREATED: Shape[Aggregate] = Shape(
     field("availability_zone", lambda row, view: row.zone),
@@ -129,6 +132,32 @@ class AggregateAction(ComputeView):
         row = find_aggregate(aggregate_id)
         ACTIONS[name](self, row, object_in(self.body, name))
         return shown(self, row)
+
+
+class AggregateImages(ComputeView):
+    """/os-aggregates/{id}/images"""
+
+    @call("compute:aggregates:images", since="2.81")
+    def post(self, request: Request, aggregate_id: str) -> HeadersOnly:
+        """Bring images to the hosts of an aggregate, ahead of the boots that need them (2.81)."""
+        row = find_aggregate(aggregate_id)
+        deliver(self.actor, row, image_ids=_images(self.body))
+        return HeadersOnly(202)
+
+
+def _images(body: dict[str, Any]) -> list[UUID]:
+    """The images of a body. Raises ValidationError."""
+    wanted: Any = body.get("cache")
+    good = isinstance(wanted, list) and 0 < len(wanted) <= IMAGES_CAP
+    if set(body) != {"cache"} or not good or not all(isinstance(one, dict) and set(one) == {"id"} for one in wanted):
+        raise ValidationError(f"The body must hold 'cache', a list of 1 to {IMAGES_CAP} objects with an id.")
+    keys = [as_uuid(one["id"]) for one in wanted]
+    found = [key for key in keys if key is not None]
+    if len(found) < len(keys):
+        raise ValidationError("Invalid input for field/attribute id. It must be a UUID.")
+    if len(set(found)) < len(found):
+        raise ValidationError("Duplicate images in request")
+    return found
 
 
 def _add_host(view: ComputeView, row: Aggregate, given: Any) -> None:

@@ -82,6 +82,7 @@ HOSTS = [
     path("os-aggregates", aggregates.Aggregates.as_view()),
     path("os-aggregates/<aggregate_id>", aggregates.AggregateView.as_view()),
     path("os-aggregates/<aggregate_id>/action", aggregates.AggregateAction.as_view()),
+    path("os-aggregates/<aggregate_id>/images", aggregates.AggregateImages.as_view()),
     path("os-availability-zone", hosts.Zones.as_view()),
     path("os-availability-zone/detail", hosts.ZonesDetail.as_view()),
     path("os-hypervisors", hosts.Hypervisors.as_view()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib import admin
 
-from compute.models import Aggregate, ServerGroup
+from compute.models import Aggregate, ImageDelivery, ServerGroup
 from portal.dashboard.admin.base import LookOnly
 
 
@@ -15,6 +15,15 @@ class AggregateAdmin(LookOnly):
     list_display = ("name", "zone", "metadata", "created_at", "updated_at", "id", "uuid")
     search_fields = ("name", "uuid")
     fields = ("id", "uuid", "name", "metadata", "hosts", "created_at", "updated_at")
+
+
+@admin.register(ImageDelivery)
+class ImageDeliveryAdmin(LookOnly):
+    """Images on their way to hosts, ahead of boots."""
+
+    list_display = ("image", "host", "tries", "message", "created_at", "next_at")
+    list_select_related = ("image", "host")
+    list_filter = ("host",)
 
 
 @admin.register(ServerGroup)

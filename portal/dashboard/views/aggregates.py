@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django import forms
 from django.contrib import messages
@@ -12,7 +13,8 @@ from django.shortcuts import redirect, render
 
 from compute import aggregates as verbs
 from compute.errors import ComputeError, NotFound
-from compute.models import ZONE_KEY, Aggregate, Host, Instance
+from compute.images.deliver import deliver
+from compute.models import ZONE_KEY, Aggregate, Host, Image, ImageStatus, Instance
 from portal.dashboard import answers
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 
@@ -97,13 +99,14 @@ def aggregate(request: PortalRequest, aggregate_id: int) -> HttpResponse:
 
 
 def _page(request: PortalRequest, found: Aggregate, form: MetadataForm) -> HttpResponse:
-    hosts = list(found.hosts.order_by("name"))
+    hosts = list(found.hosts.order_by("name").prefetch_related("deliveries__image"))
     context = {
         "aggregate": found,
         "hosts": hosts,
         "others": Host.objects.exclude(pk__in=[host.pk for host in hosts]).order_by("name"),
         "items": sorted((key, value) for key, value in found.metadata.items() if key != ZONE_KEY),
         "form": form,
+        "images": Image.objects.visible_to(request.actor).filter(status=ImageStatus.ACTIVE).order_by("name", "id"),
     }
     return render(request, "aggregates/detail.html", context, status=400 if form.errors else 200)
 
@@ -181,6 +184,21 @@ def remove_host(request: PortalRequest, aggregate_id: int) -> HttpResponse:
     else:
         messages.success(request, f"{host} has left {found.name}")
     return answers.done(request, f"/cloud/aggregates/{found.pk}/")
+
+
+@admin_action
+def bring_images(request: PortalRequest, aggregate_id: int) -> HttpResponse:
+    """Bring an image to all hosts, ahead of the boots that need it."""
+    found = _aggregate(aggregate_id)
+    try:
+        deliver(request.actor, found, image_ids=[UUID(request.POST.get("image", ""))])
+    except ValueError:
+        messages.error(request, "Choose an image.")
+    except ComputeError as error:
+        answers.refused(request, error)
+    else:
+        messages.success(request, "The image is on its way.")
+    return redirect("aggregate", found.pk)
 
 
 @admin_action
