@@ -133,6 +133,7 @@ class CreateSnapshot(_OfSnapshot, Operation):
     during = TaskState.SNAPSHOT_CREATING
     leads_to = None
     while_locked = True  # as createImage: it changes nothing about the instance
+    cancellable = True
 
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
@@ -205,7 +206,7 @@ class CreateSnapshot(_OfSnapshot, Operation):
 
     steps = (
         Step("create_snapshot", take, drop, TaskState.SNAPSHOT_CREATING),
-        Step("rotate", rotate),
+        Step("rotate", rotate, final=True),
     )
 
     def completed(self) -> None:

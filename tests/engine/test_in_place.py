@@ -11,6 +11,7 @@ from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
 from compute.models import Action, Host, Instance, Port, Snapshot, SnapshotState
 from compute.operations import OPERATIONS
+from compute.operations.cancellation import cancel_action
 from compute.operations.engine import request
 from compute.operations.reset_state import reset_state
 from compute.operations.worker import perform
@@ -267,6 +268,31 @@ def test_a_worker_that_was_at_it_leaves_nothing_when_it_is_cancelled(cloud, shar
     making.refresh_from_db()
     assert making.state == "cancelled"
     instance = finish(instance)
+    assert not Snapshot.objects.exists()
+    assert hypervisor_of(shared_host).snapshots(instance.id) == set()
+    assert_sound(shared_host, instance)
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_cancelled_one_leaves_nothing(cloud, shared_host, alice, monkeypatch, begun):
+    instance = boot(alice, cloud)
+    making = request(OPERATIONS["create_snapshot"], instance, alice.actor, name="one", memory=True)
+    driver = type(hypervisor_of(shared_host))
+    real = driver.create_snapshot
+
+    def cancelled_meanwhile(self: Any, *args: Any) -> str:
+        described = real(self, *args)
+        cancel_action(alice.actor, instance, making.request_id)
+        return described
+
+    if begun:
+        monkeypatch.setattr(driver, "create_snapshot", cancelled_meanwhile)
+    else:
+        cancel_action(alice.actor, instance, making.request_id)
+    perform(making.pk, "compute")
+    instance = finish(instance)
+    making.refresh_from_db()
+    assert (making.state, making.message, instance.vm_state) == ("cancelled", "cancelled by alice", "active")
     assert not Snapshot.objects.exists()
     assert hypervisor_of(shared_host).snapshots(instance.id) == set()
     assert_sound(shared_host, instance)
