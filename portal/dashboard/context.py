@@ -34,6 +34,7 @@ PROJECT_LINKS = (
 )
 CLOUD_LINKS = (
     ("Hosts", "rack", "hosts"),
+    ("Capacity", "chart", "capacity"),
     ("Aggregates", "zones", "aggregates"),
     ("Scheduler", "sliders", "scheduler"),
     ("All instances", "layers", "all_instances"),

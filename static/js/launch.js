@@ -1,5 +1,9 @@
-// The launch form: what the choice leaves of the quota, and which flavors the image fits into.
+// The launch form: what the choice leaves of the quota, which flavors the image fits into, and whether hosts have room.
 
+import { morph } from "./morph.js";
+
+const DECIDED_BY = ["flavor", "image", "zone", "host", "forced", "count", "server_group", "same_host", "different_host"];
+const AFTER_TYPING = 150;
 const form = document.getElementById("launch");
 const chosen = (name) => form.querySelector(`input[name="${name}"]:checked`);
 const number = (element, name) => Number(element?.dataset[name] ?? 0);
@@ -45,11 +49,47 @@ function show() {
   form.querySelector("[data-launch-label]").textContent = count > 1 ? `Launch ${count} instances` : "Launch";
 }
 
+const outlook = form.querySelector("[data-outlook]");
+let shown = "";
+let asking;
+let later;
+
+function wish() {
+  const chosenOnes = [...new FormData(form)].filter(([name, value]) => DECIDED_BY.includes(name) && value);
+  return new URLSearchParams(chosenOnes).toString();
+}
+
+async function ask(query) {
+  asking?.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  try {
+    const answer = await fetch(`${outlook.dataset.outlook}?${query}`, { headers: { "X-Fragment": "1" }, signal });
+    if (answer.status === 401) location.reload();
+    if (answer.status >= 500) return;
+    const fresh = outlook.cloneNode(false);
+    fresh.append(...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes);
+    morph(outlook, fresh);
+  } catch {
+    shown = "";                                   // asked for again at the next change
+  }
+}
+
+function look() {
+  const query = wish();
+  if (!chosen("flavor") || query === shown) return;
+  shown = query;
+  clearTimeout(later);
+  later = setTimeout(ask, AFTER_TYPING, query);
+}
+
 form.addEventListener("input", show);
+form.addEventListener("input", look);
 form.addEventListener("submit", () => {
   form.querySelector("button.main").disabled = true;
 });
 addEventListener("pageshow", () => {
   form.querySelector("button.main").disabled = false;
   show();
+  look();
 });
