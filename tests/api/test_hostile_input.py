@@ -16,8 +16,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from compute.models import Aggregate, KeyPair, SecurityGroup
+from compute.models import Aggregate, KeyPair, SecurityGroup, Snapshot, SnapshotSchedule
 from compute.networks.addresses import create_port
 from compute.networks.groups import default_group
 from portal.api.compute.actions import HANDLERS
@@ -91,8 +92,11 @@ def things(cloud: Cloud, alice: Persona, root: Persona) -> dict[str, str]:
     assert rule is not None
     KeyPair.objects.create(user_id=alice.user.id, name="key", public_key="ssh-ed25519 AAAA", fingerprint="aa")
     service = root.get("/compute/v2.1/os-services").json()["services"][0]["id"]
+    due = {"next_run_at": timezone.now(), "try_at": timezone.now()}
     return {
         "server_id": server,
+        "snapshot_id": str(Snapshot.objects.create(instance_id=server, name="kept", state="available").pk),
+        "schedule_id": str(SnapshotSchedule.objects.create(instance_id=server, name="n", **due).pk),
         "image_id": image.json()["id"],
         "project_id": cloud.demo.id,
         "quota_project": cloud.demo.id,
@@ -146,6 +150,10 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "host": "host-1",
         "return_reservation_id": False,
     }
+    schedule = {
+        "name": "n", "kind": "snapshot", "memory": True, "frequency": "weekly", "minute": 1, "hour": 2, "weekday": 3,
+        "time_zone": "UTC", "keep": 4, "enabled": True,
+    }  # fmt: skip
     hints = {
         "group": things["group_id"], "same_host": things["server_id"], "different_host": [things["server_id"]],
         "query": '["=", "$vcpus_used", 0]', "build_near_host_ip": "10.0.0.1", "cidr": "/24", "a": {"b": ["c"]},
@@ -232,6 +240,10 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "/ports": {"port": port},
         "/security-groups": {"security_group": {"name": "g", "description": "d", "stateful": True}},
         "/nacelle/v1/hosts": {"name": "h", "uri": "fake://h"},
+        "/servers/{server_id}/snapshots": {"name": "n", "description": "d", "memory": True},
+        "/snapshots/{snapshot_id}/revert": {"memory": True, "start": True},
+        "/servers/{server_id}/schedules": schedule,
+        "/schedules/{schedule_id}": schedule,
     }
 
 
