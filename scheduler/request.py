@@ -55,8 +55,7 @@ class Request:
 
     @classmethod
     def of(cls, instance: Instance, tried: Iterable[int] = ()) -> Request:
-        """What an instance wants; ``tried`` are hosts that failed already. Reads its image and its group."""
-        image = Image.objects.filter(pk=instance.image_id).first() if instance.image_id else None
+        """What an instance wants; ``tried`` are hosts that failed already. Reads its group."""
         group = instance.server_group
         return cls(
             vcpus=instance.vcpus,
@@ -71,7 +70,7 @@ class Request:
             flavor_name=instance.flavor.get("name", ""),
             extra_specs=instance.flavor.get("extra_specs", {}),
             image_id=str(instance.image_id or ""),
-            image_properties=image.properties if image else {},
+            image_properties=instance.image_properties,
             group=Group.of(group) if group else None,
             hints=instance.scheduler_hints,
         )

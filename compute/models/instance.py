@@ -65,6 +65,8 @@ class Instance(models.Model):
         related_name="instances",
     )
     image_name = models.CharField(max_length=255, blank=True, default="")
+    # Filters read them at each placement, and by then the image may be another or gone.
+    image_properties = models.JSONField(default=dict, blank=True, help_text="A copy of the image's, as they were.")
     key_name = models.CharField(max_length=255, null=True, blank=True)
     key_public = models.TextField(blank=True, default="")
     user_data = models.TextField(null=True, blank=True)  # base64, as given

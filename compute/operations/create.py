@@ -239,6 +239,7 @@ def _create_one(
         disk_gb=disk_claim_gb(flavor.snapshot()),
         image=checked.image,
         image_name=checked.image.name or "",
+        image_properties=checked.image.properties,
         key_public=checked.key_public,
         reservation_id=reservation,
         launch_index=index,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,7 +10,7 @@ from uuid import UUID
 from django.utils import timezone
 
 from compute.errors import Conflict, Invalid
-from compute.models import Instance, KeyPair, PowerState, TaskState, VmState
+from compute.models import Image, Instance, KeyPair, PowerState, TaskState, VmState
 from compute.operations import disks, in_place, interrupt
 from compute.operations.create import usable_image
 from compute.operations.engine import Operation, Step
@@ -20,6 +20,8 @@ from compute.operations.layout import Layout
 from compute.operations.power import start_afresh
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
+from scheduler import recheck
+from scheduler.request import Request
 
 # What a rebuild may change besides the image: fields of the instance.
 CHANGEABLE = frozenset(
@@ -57,12 +59,27 @@ def rebuild(actor: Actor, instance: Instance, wanted: RebuildRequest) -> Instanc
     if why := Rebuild.refusal(instance, actor):
         raise Conflict(why)
     image = usable_image(actor, wanted.image_id, instance.memory_mb, instance.flavor["disk_gb"])
-    after = {**wanted.fields, "image_id": str(image.id), "image_name": image.name or ""}
+    _check_host(instance, image)
+    after = {
+        **wanted.fields,
+        "image_id": str(image.id),
+        "image_name": image.name or "",
+        "image_properties": image.properties,
+    }
     if "key_name" in after:
         after["key_public"] = _public_key(actor, after["key_name"])
     params = {"after": after, "preserve_ephemeral": wanted.preserve_ephemeral}
     request_operation(Rebuild, instance, actor, **params, secrets={"admin_password": wanted.admin_password})
     return Instance.objects.select_related("host").get(pk=instance.pk)
+
+
+def _check_host(instance: Instance, image: Image) -> None:
+    """Another image must suit the host where the instance is. Raises Invalid."""
+    if instance.host_id is None or instance.image_id == image.id:
+        return
+    wanted = replace(Request.of(instance), image_id=str(image.id), image_properties=image.properties)
+    if why := recheck.refusal(wanted, instance.host_id):
+        raise Invalid(f"Image {image.id} does not suit the host that the instance is on: it {why}.", about="image")
 
 
 def _public_key(actor: Actor, name: str | None) -> str:

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 from compute.aggregates import add_host, create_aggregate
-from compute.models import Host, Instance, ServerGroup
+from compute.errors import Invalid
+from compute.models import Host, Image, Instance, ServerGroup
 from compute.operations.create import BootRequest, create
 from compute.operations.delete import Delete
 from compute.operations.engine import request as request_operation
+from compute.operations.rebuild import RebuildRequest, rebuild
 from compute.operations.shelve import Shelve, Unshelve
 from compute.server_groups import create_group
+from scheduler.request import Request
 from tests.conftest import Cloud, Persona
 
 pytestmark = pytest.mark.django_db
@@ -133,3 +136,26 @@ def test_a_zone_is_kept_with_a_group(three: Cloud, root: Persona, alice: Persona
     assert {host_of(boot(alice, group, zone="east")) for _ in range(2)} == {"host-2", "host-3"}
     assert boot(alice, group, zone="east").vm_state == "error"
     assert host_of(boot(alice, group)) == "host-1"
+
+
+def test_a_copy_of_the_images_properties_is_kept(three: Cloud, alice: Persona, boot: Any) -> None:
+    Image.objects.update(properties={"hw_architecture": "x86_64"})
+    Host.objects.update(facts={"architecture": "x86_64"})
+    made = boot(alice)
+    Image.objects.update(properties={"hw_architecture": "aarch64"})
+    assert made.vm_state == "active" and Request.of(made).image_properties == {"hw_architecture": "x86_64"}
+    assert boot(alice).vm_state == "error"
+
+
+def test_a_rebuild_asks_whether_the_host_suits_the_image(three: Cloud, alice: Persona, boot: Any) -> None:
+    Host.objects.update(facts={"architecture": "x86_64"})
+    made = boot(alice)
+    other = Image.objects.get()
+    other.pk, other.properties = uuid.uuid4(), {"hw_architecture": "aarch64"}
+    other.save(force_insert=True)
+    with pytest.raises(Invalid, match="does not suit the host that the instance is on: it has the architecture x86_64"):
+        rebuild(alice.actor, made, RebuildRequest(str(other.pk)))
+    made.refresh_from_db()
+    assert (made.task_state, made.image_id) == (None, three.image.id)
+    Image.objects.filter(pk=other.pk).update(properties={"os_distro": "debian"})
+    assert rebuild(alice.actor, made, RebuildRequest(str(other.pk))).image_properties == {"os_distro": "debian"}

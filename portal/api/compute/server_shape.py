@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from compute.models import Fault, Host, Image, Instance, Port, PortAddress
+from compute.models import Fault, Host, Instance, Port, PortAddress
 from portal.api.compute.base import ComputeView
 from portal.api.shape import Shape
 from portal.api.shape import field as wire
@@ -41,7 +41,6 @@ class Page:
     addresses: dict[UUID, Addresses] = field(default_factory=dict)
     groups: dict[UUID, list[dict[str, str]]] = field(default_factory=dict)
     faults: dict[UUID, Fault] = field(default_factory=dict)
-    properties: dict[UUID, dict[str, Any]] = field(default_factory=dict)
 
 
 def page_of(view: ComputeView, rows: Sequence[Instance], extended_addresses: bool = True) -> Page:
@@ -59,9 +58,6 @@ def page_of(view: ComputeView, rows: Sequence[Instance], extended_addresses: boo
     broken = [row.id for row in rows if row.status in WITH_FAULT]
     if broken:
         page.faults = {fault.instance_id: fault for fault in Fault.objects.filter(instance__in=broken)}
-    if view.at("2.98"):
-        images = Image.objects.filter(pk__in={row.image_id for row in rows if row.image_id})
-        page.properties = {key: _plain(values) for key, values in images.values_list("id", "properties")}
     return page
 
 
@@ -155,7 +151,7 @@ def _image(row: Instance, page: Page) -> Any:
 def _image_with_properties(row: Instance, page: Page) -> Any:
     image = _image(row, page)
     if image:
-        image["properties"] = page.properties.get(row.image_id, {})  # type: ignore[arg-type]
+        image["properties"] = _plain(row.image_properties)
     return image
 
 
