@@ -23,20 +23,26 @@ HOSTS_SHOWN = 3
 def fill(host: HostView) -> list[dict[str, Any]]:
     """What is claimed of what may be claimed, with the ratio."""
     return [
-        {"name": "vCPUs", "used": host.vcpus_used, "total": host.vcpu_capacity, "unit": "", "ratio": host.cpu_ratio},
+        {
+            "name": "vCPUs",
+            "used": host.vcpus_used,
+            "total": host.vcpu_capacity,
+            "unit": "",
+            "ratio": f"{host.cpu_ratio:g}",
+        },
         {
             "name": "Memory",
             "used": host.memory_used_mb,
             "total": host.memory_capacity_mb,
             "unit": "mib",
-            "ratio": host.memory_ratio,
+            "ratio": f"{host.memory_ratio:g}",
         },
         {
             "name": "Disk",
             "used": host.disk_used_gb * 1024,
             "total": host.disk_capacity_gb * 1024,
             "unit": "mib",
-            "ratio": host.disk_ratio,
+            "ratio": f"{host.disk_ratio:g}",
         },
     ]
 
