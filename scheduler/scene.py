@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db.models import Count
@@ -55,7 +55,7 @@ class Scene:
 
     def __init__(self, aggregates: Aggregates | None = None) -> None:
         self.aggregates = aggregates or Aggregates()
-        self._members: dict[UUID, dict[UUID | str, int]] = {}
+        self._members: dict[UUID, dict[UUID, int]] = {}
         self._found: dict[tuple[str, tuple[str, ...]], frozenset[int]] = {}
 
     @cached_property
@@ -76,7 +76,7 @@ class Scene:
         """Read them again: they may have changed since, and now the group is locked."""
         self._members.pop(group.id, None)
 
-    def _members_of(self, group: Group) -> dict[UUID | str, int]:
+    def _members_of(self, group: Group) -> dict[UUID, int]:
         if group.id not in self._members:
             rows = Instance.objects.alive().filter(server_group_id=group.id, host__isnull=False)
             self._members[group.id] = dict(rows.order_by().values_list("id", "host_id"))
@@ -110,7 +110,7 @@ class Scene:
         if "io_operations" in self.__dict__:
             self.io_operations[host_id] += request.instances
         if request.group is not None:
-            self._members_of(request.group)[request.instance_id or f"new-{id(request)}"] = host_id
+            self._members_of(request.group)[request.instance_id or uuid4()] = host_id
 
 
 def _uuids(texts: Iterable[str]) -> list[UUID]:

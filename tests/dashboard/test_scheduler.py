@@ -24,7 +24,7 @@ def settings_of(client, kind: str) -> dict[str, parts.Setting]:
 def test_the_page_lists_all(cloud: Cloud, root: Persona, browse, django_assert_num_queries) -> None:
     client = browse(root)
     client.get(PATH)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(7):
         page = client.get(PATH).content.decode()
     for shown in ("RamFilter", "always on", "HypervisorVersionWeigher", "1000000.0", "Filters"):
         assert shown in page
