@@ -7,6 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from compute.errors import Conflict, Invalid, NotFound
+from compute.extra_specs import check_own
 from compute.models import Flavor, FlavorAccess, announce
 from portal.identity.actor import Actor
 from portal.identity.models import Project
@@ -54,8 +55,9 @@ def delete_flavor(actor: Actor, flavor: Flavor) -> None:
 
 
 def set_extra_specs(actor: Actor, flavor: Flavor, *, specs: dict[str, str]) -> None:
-    """Add extra specs or change them."""
+    """Add extra specs or change them. Raises Invalid for one of Nacelle's own that says what it cannot."""
     enforce(actor, EXTRA_SPECS + "create")
+    check_own(specs)
     with transaction.atomic():
         fresh = Flavor.objects.select_for_update().get(pk=flavor.pk)
         _write(flavor, extra_specs={**fresh.extra_specs, **specs})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from compute.hypervisor.interface import Guest, NetworkSpec, Nic, Reservation
 from compute.models import Instance, Network, Port
-from compute.operations.headroom import headroom_of
+from compute.headroom import headroom_of
 from compute.operations.layout import Layout
 
 

@@ -10,6 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.errors import Conflict, NotFound
+from compute.extra_specs import check_known
 from compute.flavors import add_access, delete_extra_spec, remove_access, set_extra_specs
 from compute.models import Flavor
 from portal.api.compute.base import ComputeView, call
@@ -46,6 +47,8 @@ class ExtraSpecs(ComputeView):
         if set(self.body) != {"extra_specs"}:
             raise ParseError("The body must hold 'extra_specs' and nothing else.")
         specs = specs_of(self.body["extra_specs"])
+        if self.at("2.86"):
+            check_known(specs)
         set_extra_specs(self.actor, flavor, specs=specs)
         return Response({"extra_specs": specs})
 
@@ -68,6 +71,8 @@ class ExtraSpec(ComputeView):
         if set(self.body) != {key}:
             raise ParseError("Request body and URI mismatch")
         specs = specs_of(self.body)
+        if self.at("2.86"):
+            check_known(specs)
         set_extra_specs(self.actor, flavor, specs=specs)
         return Response(specs)
 

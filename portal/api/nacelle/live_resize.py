@@ -12,7 +12,7 @@ from rest_framework.response import Response
 
 from compute.models import Flavor, Instance
 from compute.operations.engine import request as request_operation
-from compute.operations.headroom import headroom_of
+from compute.headroom import headroom_of
 from compute.operations.live_resize import LiveResize, misfit_live
 from portal.api.body import Body, StrictCharField
 from portal.api.compute.base import find_instance
