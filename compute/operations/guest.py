@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, NetworkSpec, Nic, Reservation
 from compute.models import Instance, Network, Port
-from compute.headroom import headroom_of
 from compute.operations.layout import Layout
 
 

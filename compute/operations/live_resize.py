@@ -16,12 +16,12 @@ from django.db import transaction
 
 from compute import quota
 from compute.errors import ComputeError, Conflict, Invalid, NoValidHost
+from compute.headroom import MEMORY_STEP_MB, headroom_of, within
 from compute.hypervisor.interface import Busy, Gone
 from compute.models import Action, Flavor, Instance, TaskState, VmState
 from compute.operations import held
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of
-from compute.headroom import MEMORY_STEP_MB, headroom_of, within
 from portal.identity.actor import Actor
 from scheduler import claims
 from scheduler.pick import Request, place

@@ -6,7 +6,7 @@ import logging
 from datetime import timedelta
 from typing import Any, ClassVar
 
-from compute.errors import ComputeError
+from compute.errors import ComputeError, Invalid
 from compute.images.verbs import delete_image
 from compute.models import Action, Image, ImageStatus, Instance, TaskState, VmState
 from compute.operations import saving
@@ -66,11 +66,17 @@ class CreateBackup(CreateImage):
     label = "Create backup"
     policy = "os_compute_api:os-create-backup"
     during = TaskState.IMAGE_BACKUP
+    in_menu = True
     steps = steps_of(TaskState.IMAGE_BACKUP)
 
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
-        """``params``: ``name``, ``backup_type``, ``rotation`` (how many to keep; 0: none) and ``metadata``."""
+        """``params``: ``name``, ``backup_type``, ``rotation`` (how many to keep; 0: none) and ``metadata``.
+
+        Raises Invalid without the first three, and QuotaExceeded.
+        """
+        if missing := {"name", "backup_type", "rotation"} - params.keys():
+            raise Invalid(f"A backup needs {' and '.join(sorted(missing))}.")
         metadata = {**params.pop("metadata", {}), "backup_type": params["backup_type"]}
         saving.new_image(instance, actor, params, name=params["name"], kind="backup", metadata=metadata)
 

@@ -33,6 +33,7 @@ ICONS = {
     "revertResize": "undo",
     "trigger_crash_dump": "warning",
     "create_image": "camera",
+    "create_backup": "archive",
     "shelve": "archive",
     "shelve_offload": "archive",
     "unshelve": "undo",
@@ -43,7 +44,12 @@ ICONS = {
 # What starts or frees a guest disturbs nobody; everything else asks first.
 _ASKS_NOTHING = frozenset({"start", "unpause", "resume", "restore", "unshelve", "unrescue"})
 # What needs a choice has a page for it.
-_PAGES = {"rebuild": "instance_rebuild", "rescue": "instance_rescue", "resize": "instance_resize"}
+_PAGES = {
+    "create_backup": "instance_backup",
+    "rebuild": "instance_rebuild",
+    "rescue": "instance_rescue",
+    "resize": "instance_resize",
+}
 _DANGEROUS = frozenset({"delete", "force_delete", "reboot_hard", "trigger_crash_dump"})
 
 

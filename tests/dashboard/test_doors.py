@@ -26,11 +26,13 @@ POST_ONLY = {
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
+    "instance_cancel", "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
     "interface_detach", "snapshot_revert", "snapshot_delete", "schedule_switch", "schedule_delete",
 }  # fmt: skip
 OF_AN_INSTANCE = [one.name for one in urlpatterns if "instance_id" in one.pattern.converters]
 OF_ADMINISTRATORS = {
     "all_instances", "hosts", "host_add", "host", "host_samples", "host_enable", "flavor_create", "flavor_delete",
+    "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
     *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler"))),
 }  # fmt: skip
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
@@ -48,6 +50,8 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "aggregate_id": Aggregate.objects.get_or_create(name="rack")[0].pk,
         "group_id": ServerGroup.objects.get_or_create(name="web", policy="affinity", project=cloud.demo)[0].pk,
         "operation": "stop",
+        "request_id": "req-none",
+        "project_id": cloud.other.pk,
         "kind": "weigher",
         "name": "RAMWeigher",
         "port_id": instance.ports.get().pk if instance else "00000000-0000-4000-8000-000000000000",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.test import Client
 
@@ -41,7 +43,7 @@ def test_the_menu_leads_to_the_pages(web: Instance, alice: Persona, browse) -> N
 
 def test_a_resize_is_chosen_and_confirmed(web: Instance, larger: Flavor, alice: Persona, browse, drain) -> None:
     client = browse(alice)
-    offered = {flavor.id: why for flavor, why in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
+    offered = {flavor.id: why for flavor, why, _ in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
     assert "42" not in offered and offered["84"] == ""
     answer = client.post(f"/instances/{web.pk}/resize", {"flavor": "84"})
     assert (answer.status_code, answer["Location"]) == (302, f"/instances/{web.pk}/")
@@ -51,7 +53,7 @@ def test_a_resize_is_chosen_and_confirmed(web: Instance, larger: Flavor, alice: 
     drain()
     web.refresh_from_db()
     assert (web.vm_state, web.flavor["id"]) == ("active", "84")
-    offered = {flavor.id: why for flavor, why in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
+    offered = {flavor.id: why for flavor, why, _ in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
     assert offered["42"] == "its disk is smaller"
 
 
@@ -60,7 +62,7 @@ def test_flavors_over_the_quota_are_shown_as_such(
 ) -> None:
     QuotaLimit.objects.create(project=cloud.demo, resource="memory_mb", limit=255)
     client = browse(alice)
-    offered = {flavor.id: why for flavor, why in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
+    offered = {flavor.id: why for flavor, why, _ in client.get(f"/instances/{web.pk}/resize").context["flavors"]}
     assert offered["84"] == "over the quota of memory"
     answer = client.post(f"/instances/{web.pk}/resize", {"flavor": "84"})
     assert answer.status_code == 400 and b"Quota exceeded for ram" in answer.content
@@ -70,7 +72,7 @@ def test_flavors_over_the_quota_are_shown_as_such(
 def test_an_image_is_chosen(web: Instance, cloud: Cloud, alice: Persona, browse, drain, name: str, state: str) -> None:
     client = browse(alice)
     page = client.get(f"/instances/{web.pk}/{name}")
-    assert f'value="{cloud.image.id}" checked' in page.content.decode()
+    assert re.search(rf'value="{cloud.image.id}"[^>]* checked', page.content.decode())
     assert client.post(f"/instances/{web.pk}/{name}", {"image": str(cloud.image.id)}).status_code == 302
     drain()
     web.refresh_from_db()
@@ -104,3 +106,27 @@ def test_whose_it_is_not(
         assert browse(charlie).get(path).status_code == browse(charlie).post(path, choice).status_code == 404
         assert client.get(path).status_code == 302
     assert not Action.objects.exclude(operation="create").exists()
+
+
+def test_it_grows_while_it_runs_where_it_can(cloud: Cloud, alice: Persona, launch, browse, drain) -> None:
+    specs = {"nacelle:max_vcpus": "2", "nacelle:max_memory_mb": "512"}
+    Flavor.objects.create(id="roomy", name="roomy", vcpus=1, memory_mb=128, disk_gb=1, extra_specs=specs)
+    Flavor.objects.create(id="more", name="more", vcpus=2, memory_mb=256, disk_gb=1)
+    launch(alice, "web", flavor_id="roomy")
+    drain()
+    web, client = Instance.objects.get(), browse(alice)
+    page = client.get(f"/instances/{web.pk}/resize")
+    assert {flavor.id for flavor, why, live in page.context["flavors"] if live} == {"1", "more"}
+    assert b"Resize while it runs" in page.content
+    path = f"/instances/{web.pk}/resize"
+    refused = client.post(path, {"flavor": "2", "how": "live"})
+    assert refused.status_code == 400 and b"A resize is needed." in refused.content
+    assert client.post(path, {"flavor": "more", "how": "live"}).status_code == 302
+    drain()
+    web.refresh_from_db()
+    assert (web.vm_state, web.flavor["id"], web.memory_mb) == ("active", "more", 256)
+    assert b"Resize while it runs" not in client.get(path).content
+
+
+def test_without_headroom_it_is_not_offered(web: Instance, larger: Flavor, alice: Persona, browse) -> None:
+    assert b"Resize while it runs" not in browse(alice).get(f"/instances/{web.pk}/resize").content

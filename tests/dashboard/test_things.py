@@ -110,8 +110,9 @@ def test_images_of_others_are_theirs(alice: Persona, bob: Persona, charlie: Pers
 def test_flavors_are_made_and_deleted_by_administrators(root: Persona, browse) -> None:
     client = browse(root)
     given = {"name": "big", "vcpus": "2", "memory_mb": "4096", "disk_gb": "0", "is_public": "on", "description": ""}
-    assert client.post("/flavors/create", given)["Location"] == "/flavors/"
+    answer = client.post("/flavors/create", given)
     made = Flavor.objects.get(name="big")
+    assert answer["Location"] == f"/flavors/{made.pk}/"
     assert (made.vcpus, made.memory_mb, made.disk_gb, made.is_public, made.description) == (2, 4096, 0, True, None)
     assert b"already exists" in client.post("/flavors/create", given).content
     client.post(f"/flavors/{made.pk}/delete")

@@ -10,9 +10,9 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from compute.headroom import headroom_of
 from compute.models import Flavor, Instance
 from compute.operations.engine import request as request_operation
-from compute.headroom import headroom_of
 from compute.operations.live_resize import LiveResize, misfit_live
 from portal.api.body import Body, StrictCharField
 from portal.api.compute.base import find_instance

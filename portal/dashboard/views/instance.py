@@ -18,6 +18,7 @@ from compute.errors import ComputeError
 from compute.instances import update_instance
 from compute.models import OPEN_STATES, Action, ActionState, Event, Fault, Instance, VmState
 from compute.operations import OPERATIONS
+from compute.operations.cancellation import may_cancel
 from compute.placements import explained
 from consoleproxy import tokens
 from portal.dashboard import menus
@@ -102,7 +103,8 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         "groups": sorted({group.name for port in ports for group in port.security_groups.all()}),
         **interfaces.offers(request.actor, instance),
         "fault": _fault(instance),
-        **newest(instance),
+        "may_label": allows(request.actor, "os_compute_api:server-metadata:update_all", instance.project_id),
+        **_under_way(instance, request.actor),
         "placement": explained(request.actor, boot) if boot else None,
     }
     return render(request, "instances/overview.html", context)
@@ -117,6 +119,13 @@ def newest(instance: Instance) -> dict[str, Any]:
         "failed_action": row if failed else None,
         "newest_label": label_of(row) if row else "",
     }
+
+
+def _under_way(instance: Instance, actor: Actor) -> dict[str, Any]:
+    """The same, with whether this actor may cancel it."""
+    found = newest(instance)
+    row = found["open_action"]
+    return {**found, "may_cancel": row is not None and may_cancel(row, instance, actor)}
 
 
 def _fault(instance: Instance) -> Fault | None:
@@ -155,9 +164,11 @@ def actions(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     """What was done to it, step by step."""
     instance = instance_of(request.actor, instance_id)
     rows = Action.objects.filter(instance=instance).prefetch_related(Prefetch("events", Event.objects.all()))
+    shown = list(rows[:ACTIONS_SHOWN])
     context = {
         **tab_context(request, instance, "instance_actions"),
-        "actions": [(row, label_of(row), explained(request.actor, row)) for row in rows[:ACTIONS_SHOWN]],
+        "actions": [(row, label_of(row), explained(request.actor, row)) for row in shown],
+        "cancellable": {row.pk for row in shown if may_cancel(row, instance, request.actor)},
         "sees_traces": _sees_traces(request.actor, instance),
     }
     return render(request, "instances/actions.html", context)

@@ -33,7 +33,7 @@ NEIGHBOURS_SHOWN = 100
 class Choices:
     """Everything that the form offers."""
 
-    images: list[Image]
+    images: list[tuple[Image, dict[str, float]]]
     flavors: list[Flavor]
     networks: list[Network]
     key_pairs: list[str]
@@ -48,9 +48,7 @@ class Choices:
         """What this actor may choose from."""
         networks = Network.objects.visible_to(actor).filter(external=False).exclude(subnets=None)
         return cls(
-            images=list(
-                Image.objects.visible_to(actor).filter(status=ImageStatus.ACTIVE, hidden=False).order_by("name", "id")
-            ),
+            images=bootable_images(actor),
             flavors=list(Flavor.objects.visible_to(actor).filter(disabled=False)),
             networks=list(networks.distinct().prefetch_related("subnets")),
             key_pairs=list(KeyPair.objects.filter(user_id=actor.user_id).values_list("name", flat=True)),
@@ -176,11 +174,10 @@ def launch(request: PortalRequest) -> HttpResponse:
 def _context(request: PortalRequest, form: LaunchForm, choices: Choices) -> dict[str, Any]:
     assert request.actor.project_id is not None
     left = quota_left(request.actor.project_id)
-    sizes = {str(image.id): _needs(image) for image in choices.images}
     return {
         "form": form,
         "choices": choices,
-        "images": [(image, sizes[str(image.id)]) for image in choices.images],
+        "images": choices.images,
         "flavors": [(flavor, misfit(flavor, left)) for flavor in choices.flavors],
         "quota": left,
         "chosen_networks": form["network"].value()
@@ -188,6 +185,12 @@ def _context(request: PortalRequest, form: LaunchForm, choices: Choices) -> dict
         "chosen_apart": form["different_host"].value() or [],
         "chosen_groups": form["security_groups"].value() or [],
     }
+
+
+def bootable_images(actor: Actor) -> list[tuple[Image, dict[str, float]]]:
+    """What an instance can be made of, each with what it asks of a flavor."""
+    rows = Image.objects.visible_to(actor).filter(status=ImageStatus.ACTIVE, hidden=False)
+    return [(image, _needs(image)) for image in rows.order_by("name", "id")]
 
 
 def _needs(image: Image) -> dict[str, float]:

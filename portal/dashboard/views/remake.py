@@ -11,19 +11,27 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from compute.errors import ComputeError
-from compute.models import Flavor, Image, ImageStatus, Instance
+from compute.headroom import headroom_of
+from compute.models import Flavor, Instance
 from compute.operations.engine import Operation
 from compute.operations.engine import request as request_operation
+from compute.operations.live_resize import LiveResize, misfit_live
 from compute.operations.rebuild import Rebuild, RebuildRequest
 from compute.operations.rebuild import rebuild as request_rebuild
 from compute.operations.rescue import Rescue
 from compute.operations.resize import Resize, misfit
 from portal.dashboard.access import PortalRequest, page
 from portal.dashboard.views.instances import instance_of
+from portal.dashboard.views.launch import bootable_images, quota_left
 from portal.dashboard.views.launch import misfit as over_quota
-from portal.dashboard.views.launch import quota_left
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
+
+# Whether it goes on running, what is asked for, and what is said then.
+HOW: dict[bool, tuple[type[Operation], str]] = {
+    False: (Resize, "It is being resized; then confirm the new size, or go back."),
+    True: (LiveResize, "It grows while it runs."),
+}
 
 
 class ResizeForm(forms.Form):
@@ -38,19 +46,19 @@ class ImageForm(forms.Form):
     image = forms.UUIDField(error_messages={"required": "Choose an image.", "invalid": "Choose an image."})
 
 
-def _images(actor: Actor) -> list[Image]:
-    """What it could be booted from."""
-    rows = Image.objects.visible_to(actor).filter(status=ImageStatus.ACTIVE, hidden=False)
-    return list(rows.order_by("name", "id"))
+def _flavors(actor: Actor, instance: Instance) -> list[tuple[Flavor, str, bool]]:
+    """Every flavor, each with why it cannot be this one's, and whether it can be while it runs.
 
-
-def _flavors(actor: Actor, instance: Instance) -> list[tuple[Flavor, str]]:
-    """Every flavor, each with why it cannot be this one's; the present one is not among them."""
+    The present one is not among them.
+    """
+    may_live = not LiveResize.refusal(instance, actor)
     left = quota_left(instance.project_id)
     for name, amount in (("instances", 1), ("cores", instance.vcpus), ("memory_mb", instance.memory_mb)):
         left[name]["used"] -= amount
     rows = Flavor.objects.visible_to(actor).filter(disabled=False).exclude(pk=instance.flavor["id"])
-    return [(flavor, _why_not(instance, flavor, left)) for flavor in rows]
+    return [
+        (flavor, _why_not(instance, flavor, left), may_live and not misfit_live(instance, flavor)) for flavor in rows
+    ]
 
 
 def _why_not(instance: Instance, flavor: Flavor, left: dict[str, dict[str, int]]) -> str:
@@ -63,14 +71,21 @@ def resize(request: PortalRequest, instance_id: UUID) -> HttpResponse:
     instance = _instance(request, instance_id, Resize)
     form = ResizeForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
+        operation, sentence = HOW[request.POST.get("how") == "live"]
         try:
-            request_operation(Resize, instance, request.actor, flavor_id=form.cleaned_data["flavor"])
+            request_operation(operation, instance, request.actor, flavor_id=form.cleaned_data["flavor"])
         except ComputeError as error:
             form.add_error(None, str(error))
         else:
-            messages.success(request, "It is being resized; then confirm the new size, or go back.")
+            messages.success(request, sentence)
             return redirect("instance", instance.pk)
-    context = {"flavors": _flavors(request.actor, instance), "refusal": Resize.refusal(instance, request.actor)}
+    flavors = _flavors(request.actor, instance)
+    context = {
+        "flavors": flavors,
+        "any_live": any(live and not why for _, why, live in flavors),
+        "room": headroom_of(instance.flavor),
+        "refusal": Resize.refusal(instance, request.actor),
+    }
     return _answer(request, "instances/resize.html", instance, form, context)
 
 
@@ -88,7 +103,7 @@ def rebuild(request: PortalRequest, instance_id: UUID) -> HttpResponse:
             messages.success(request, f"{Rebuild.label}: {instance.name}")
             return redirect("instance", instance.pk)
     context = {
-        "images": _images(request.actor),
+        "images": bootable_images(request.actor),
         "refusal": Rebuild.refusal(instance, request.actor),
         "title": "Rebuild",
         "warning": "Everything on its disks is lost. Its id, addresses and flavor stay.",
@@ -111,7 +126,7 @@ def rescue(request: PortalRequest, instance_id: UUID) -> HttpResponse:
             messages.success(request, f"{Rescue.label}: {instance.name}")
             return redirect("instance", instance.pk)
     context = {
-        "images": _images(request.actor),
+        "images": bootable_images(request.actor),
         "refusal": Rescue.refusal(instance, request.actor),
         "title": "Rescue",
         "warning": "It is shut down and boots from the image chosen here; its own disk is the second one (vdb).",
