@@ -1,0 +1,1 @@
+"""Nacelle's own API."""
