@@ -22,9 +22,10 @@ LABEL = "config-2"
 def build(instance: Instance, admin_password: str | None = None) -> tuple[BinaryIO, int]:
     """The drive's content and its size in bytes. The password is for the guest's administrator (Nova's admin_pass)."""
     secret = {"admin_pass": admin_password} if admin_password else {}
+    ports = ports_of(instance)
     files = {
-        "openstack/latest/meta_data.json": _json(meta_data(instance) | secret),
-        "openstack/latest/network_data.json": _json(network_data(instance)),
+        "openstack/latest/meta_data.json": _json(meta_data(instance, ports) | secret),
+        "openstack/latest/network_data.json": _json(network_data(ports)),
         "openstack/latest/vendor_data.json": b"{}",
     }
     if instance.user_data:
@@ -37,7 +38,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def meta_data(instance: Instance) -> dict[str, Any]:
+def meta_data(instance: Instance, ports: list[Port]) -> dict[str, Any]:
     """``meta_data.json``: who the guest is."""
     data: dict[str, Any] = {
         "uuid": str(instance.id),
@@ -47,7 +48,7 @@ def meta_data(instance: Instance) -> dict[str, Any]:
         "availability_zone": instance.host.zone if instance.host else "nova",
         "project_id": instance.project_id,
         "meta": instance.metadata,
-        "devices": [_tagged(port) for port in ports_of(instance) if port.tag],
+        "devices": [_tagged(port) for port in ports if port.tag],
     }
     if instance.key_name:
         data["public_keys"] = {instance.key_name: instance.key_public}
@@ -60,10 +61,10 @@ def _tagged(port: Port) -> dict[str, Any]:
     return {"type": "nic", "bus": "none", "address": "none", "mac": port.mac, "tags": [port.tag]}
 
 
-def network_data(instance: Instance) -> dict[str, Any]:
+def network_data(ports: list[Port]) -> dict[str, Any]:
     """``network_data.json``: its cards and addresses. Addresses come by DHCP where there is one."""
     links, networks, services = [], [], []
-    for index, port in enumerate(ports_of(instance)):
+    for index, port in enumerate(ports):
         link = f"tap{str(port.id)[:11]}"
         links.append(
             {

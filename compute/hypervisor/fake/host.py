@@ -83,7 +83,11 @@ class FakeHost(Faulty):
         self._closed.set()
 
     def _watch(self, seen: int, on_event: Callable[[GuestEvent], None], on_lost: Callable[[str], None]) -> None:
+        version: int | None = -1
         while not self._closed.wait(WATCH_SECONDS):
+            if (now := self._state.version()) == version and now is not None:
+                continue
+            version = now
             for number, text in self._state.notes("event", seen):
                 uuid, kind = text.split()
                 on_event(GuestEvent(UUID(uuid), GuestEventKind(kind), "fake"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ CREATE INDEX IF NOT EXISTS notes_of_a_host ON notes (host, kind, id);
 EMPTY = {"guests": {}, "volumes": {}, "networks": {}, "faults": [], "counts": {}, "down": ""}
 
 _memory_lock = threading.RLock()
+_mine = threading.local()
 
 
 class State:
@@ -81,6 +83,10 @@ class State:
             for table in ("contents", "notes"):
                 database.execute(f"DELETE FROM {table} WHERE host = ?", [self.name])  # noqa: S608 (two constants)
 
+    def version(self) -> int | None:
+        """A number that changes when another thread or process writes; None where nobody can tell."""
+        return int(_opened(self.path).execute("PRAGMA data_version").fetchone()[0]) if self.path else None
+
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
         """A transaction that nobody else writes in."""
@@ -88,14 +94,33 @@ class State:
             with _memory_lock:
                 yield _in_memory()
             return
-        database = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
+        database = _opened(self.path)
+        database.execute("BEGIN IMMEDIATE")
         try:
-            database.executescript("PRAGMA synchronous = OFF;" + SCHEMA)
-            database.execute("BEGIN IMMEDIATE")
             yield database
-            database.execute("COMMIT")
-        finally:
-            database.close()
+        except BaseException:
+            database.execute("ROLLBACK")
+            raise
+        database.execute("COMMIT")
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    """This thread's connection to a file. Another process, or another file at the same path, gets its own."""
+    known: dict[str, tuple[tuple[int, int], sqlite3.Connection]] = _mine.__dict__.setdefault("connections", {})
+    if path in known and known[path][0] == _identity(path):
+        return known[path][1]
+    database = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    database.executescript("PRAGMA synchronous = OFF;" + SCHEMA)
+    known[path] = _identity(path), database
+    return database
+
+
+def _identity(path: str) -> tuple[int, int]:
+    """The process, and the file that is at a path now."""
+    try:
+        return os.getpid(), os.stat(path).st_ino
+    except FileNotFoundError:
+        return os.getpid(), 0
 
 
 @functools.cache
