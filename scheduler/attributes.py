@@ -39,12 +39,16 @@ _OF_HOST: dict[str, Callable[[HostView], Any]] = {
     "ram_allocation_ratio": lambda host: host.memory_ratio,
     "disk_allocation_ratio": lambda host: host.disk_ratio,
     "hypervisor_type": lambda host: host.facts.hypervisor_type,
-    "hypervisor_version": lambda host: host.hypervisor_version,
+    "hypervisor_version": lambda host: host.facts.hypervisor_version,
     "libvirt_version": lambda host: host.facts.libvirt_version,
-    "domain_type": lambda host: host.domain_type,
+    "domain_type": lambda host: host.facts.domain_type,
     "supported": lambda host: host.facts.capabilities,
     "cpu_info": _cpu_info,
 }
+# These follow from ``HostView.facts`` alone.
+OF_MAKE = frozenset(
+    {"hypervisor_type", "hypervisor_version", "libvirt_version", "domain_type", "supported", "cpu_info"}
+)
 NAMES = frozenset({*_OF_HOST, "num_io_ops"})
 
 

@@ -33,6 +33,7 @@ COLUMNS = (
     "cpu_ratio", "memory_ratio", "disk_ratio", "vcpus_used", "memory_mb_used", "disk_gb_used", "instances_used",
     "build_failures", "updated_at",
 )  # fmt: skip
+DOMAIN_TYPE = COLUMNS.index("domain_type")
 
 
 class HostCache:
@@ -86,13 +87,14 @@ class HostCache:
         for *row, text in hosts.order_by("name").values_list(*COLUMNS, Cast("facts", TextField())):
             number = row[0]
             self._marks[number] = row[-1]
-            self._views[number] = _view(row, self._facts_of(number, text), self._aggregates.ratios(number))
+            made = self._facts_of(number, text, row[DOMAIN_TYPE])
+            self._views[number] = _view(row, made, self._aggregates.ratios(number))
         self._sorted = sorted(self._views.values(), key=lambda view: view.name)
 
-    def _facts_of(self, number: int, text: str) -> facts.Facts:
-        known = self._facts.get(number)
-        if known is None or known[0] != hash(text):
-            known = self._facts[number] = (hash(text), facts.parse(text))
+    def _facts_of(self, number: int, text: str, domain_type: str) -> facts.Facts:
+        known, mark = self._facts.get(number), hash((text, domain_type))
+        if known is None or known[0] != mark:
+            known = self._facts[number] = (mark, facts.parse(text, domain_type))
         return known[1]
 
 
@@ -125,7 +127,6 @@ def _view(row: list[Any], made: facts.Facts, ratios: dict[str, float]) -> HostVi
         instances=said["instances_used"],
         build_failures=said["build_failures"],
         address=said["console_address"],
-        domain_type=said["domain_type"] or made.domain_type,
         memory_mb=said["memory_mb"],
         disk_gb=said["disk_gb"],
         vcpus=said["vcpus"],

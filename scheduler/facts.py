@@ -20,7 +20,6 @@ class NumaCell:
 class Facts:
     """A host's make. Empty values: the host has not said."""
 
-    hostname: str = ""
     architecture: str = ""
     domain_type: str = ""  # kvm or qemu
     hypervisor_type: str = ""
@@ -38,26 +37,27 @@ class Facts:
 
 
 UNKNOWN = Facts()
-_TEXTS = ("hostname", "architecture", "domain_type", "hypervisor_type", "cpu_model", "cpu_vendor")
+_TEXTS = ("architecture", "domain_type", "hypervisor_type", "cpu_model", "cpu_vendor")
 _NUMBERS = ("hypervisor_version", "libvirt_version", "cpu_sockets", "cpu_cores", "cpu_threads")
-_shared: dict[frozenset[str], frozenset[str]] = {}  # thousands of equal hosts keep one set of CPU features
+# Equal makes are one object, so that what depends on the make alone is asked once for thousands of hosts.
+_shared: dict[Facts, Facts] = {}
 
 
-def parse(text: str) -> Facts:
-    """Facts from the JSON of ``Host.facts``; what is missing or of another type counts as not said."""
+def parse(text: str, domain_type: str = "") -> Facts:
+    """Facts from the JSON of ``Host.facts``; what is missing or of another type counts as not said.
+
+    ``domain_type``: an administrator's word, which stands before what was found out.
+    """
     read = json.loads(text or "{}")
     said: dict[str, Any] = read if isinstance(read, dict) else {}
     plain: dict[str, Any] = {name: str(said.get(name) or "") for name in _TEXTS}
     plain |= {name: int(said.get(name) or 0) for name in _NUMBERS}
-    return Facts(
+    plain["domain_type"] = domain_type or plain["domain_type"]
+    made = Facts(
         **plain,
-        cpu_features=_words(said.get("cpu_features")),
-        capabilities=_words(said.get("capabilities")),
+        cpu_features=frozenset(said.get("cpu_features") or ()),
+        capabilities=frozenset(said.get("capabilities") or ()),
         numa_cells=tuple(NumaCell(**cell) for cell in said.get("numa_cells") or ()),
         pci_devices=tuple(said.get("pci_devices") or ()),
     )
-
-
-def _words(given: Any) -> frozenset[str]:
-    words = frozenset(given or ())
-    return _shared.setdefault(words, words)
+    return _shared.setdefault(made, made)

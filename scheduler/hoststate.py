@@ -32,7 +32,6 @@ class HostView:
     instances: int
     build_failures: int = 0  # since the last build that went well
     address: str = ""
-    domain_type: str = ""
     memory_mb: int = 0  # what the host has, without ratios
     disk_gb: int = 0
     vcpus: int = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from scheduler.hoststate import HostView
@@ -59,6 +59,13 @@ class HostFilter(Filter):
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """Override it to say more."""
         return "does not pass"
+
+
+def by_make(hosts: list[HostView], suits: Callable[[HostView], bool]) -> list[HostView]:
+    """The hosts that suit, where that depends on ``HostView.facts`` alone: each make is asked about once."""
+    makes = {id(host.facts): host for host in hosts}
+    bad = {make for make, host in makes.items() if not suits(host)}
+    return [host for host in hosts if id(host.facts) not in bad] if bad else hosts
 
 
 def name_of(one: object) -> str:

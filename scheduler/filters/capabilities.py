@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from scheduler.attributes import value_of
-from scheduler.filters.base import Filter
+from functools import partial
+
+from scheduler.attributes import OF_MAKE, value_of
+from scheduler.filters.base import Filter, by_make
 from scheduler.hoststate import HostView
 from scheduler.operators import matches
 from scheduler.request import Request
@@ -21,12 +23,15 @@ class ComputeCapabilitiesFilter(Filter):
     def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
         """Those that match every one."""
         for path, wanted in asked(request):
-            hosts = [host for host in hosts if _is(host, scene, path, wanted)]
+            if path[0] in OF_MAKE:
+                hosts = by_make(hosts, partial(_is, scene, path, wanted))
+            else:
+                hosts = [host for host in hosts if _is(scene, path, wanted, host)]
         return hosts
 
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """The first that does not match."""
-        path, wanted = next(one for one in asked(request) if not _is(host, scene, *one))
+        path, wanted = next(one for one in asked(request) if not _is(scene, *one, host))
         value = value_of(host, scene, path)
         has = "does not have it" if value is None else "has others" if isinstance(value, frozenset) else f"has {value}"
         return f"{has}: the flavor asks for {':'.join(path)} {wanted}"
@@ -44,6 +49,6 @@ def asked(request: Request) -> list[tuple[list[str], str]]:
     return found
 
 
-def _is(host: HostView, scene: Scene, path: list[str], wanted: str) -> bool:
+def _is(scene: Scene, path: list[str], wanted: str, host: HostView) -> bool:
     value = value_of(host, scene, path)
     return value is not None and matches(value, wanted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler.filters.base import Filter
+from scheduler.filters.base import Filter, by_make
 from scheduler.hoststate import HostView
 from scheduler.operators import matches
 from scheduler.options import Option
@@ -34,7 +34,7 @@ class ImagePropertiesFilter(Filter):
         """Those that support what it says."""
         if not any(self._wanted(request)):
             return hosts
-        return [host for host in hosts if not self.why(host, request, scene)]
+        return by_make(hosts, lambda host: not self.why(host, request, scene))
 
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """What the host lacks; empty if nothing."""
@@ -45,8 +45,8 @@ class ImagePropertiesFilter(Filter):
             return f"runs {' and '.join(sorted(types_of(host)))}, the image needs {hypervisor}"
         if mode and mode != "hvm":
             return f"runs guests in the mode hvm, the image needs {mode}"
-        if version and not fits_version(host.hypervisor_version, version):
-            return f"has version {dotted(host.hypervisor_version)} of its hypervisor, the image needs {version}"
+        if version and not fits_version(host.facts.hypervisor_version, version):
+            return f"has version {dotted(host.facts.hypervisor_version)} of its hypervisor, the image needs {version}"
         return ""
 
     def _wanted(self, request: Request) -> tuple[str, str, str, str]:
@@ -65,7 +65,7 @@ def _said(request: Request, names: tuple[str, ...]) -> str:
 
 def types_of(host: HostView) -> set[str]:
     """The hypervisor types of a host; kvm only where it is used."""
-    return {host.facts.hypervisor_type.lower() or "unknown", *(("kvm",) if host.domain_type == "kvm" else ())}
+    return {host.facts.hypervisor_type.lower() or "unknown", *(("kvm",) if host.facts.domain_type == "kvm" else ())}
 
 
 def dotted(version: int) -> str:

@@ -13,7 +13,7 @@ from tests.bench import figures
 from tests.e2e.nacelle import ROOT, Nacelle, wait_until
 from tests.e2e.wire import Wire
 
-SECTIONS = ("boot", "operations", "memory", "api")
+SECTIONS = ("boot", "operations", "memory", "api", "scheduler")
 
 
 def main() -> int:
@@ -85,7 +85,7 @@ def settle(wire: Wire) -> None:
 
 
 def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dict[str, object]) -> list[figures.Figure]:
-    from tests.bench import api, boot, memory, operations
+    from tests.bench import api, boot, memory, operations, scheduler
 
     if section == "boot":
         found, times = boot.measure(wire, runs)
@@ -97,6 +97,9 @@ def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dic
         return found
     if section == "memory":
         return memory.measure(nacelle)
+    if section == "scheduler":
+        found, samples["scheduler_seconds"] = scheduler.measure()
+        return found
     return api.measure(wire, nacelle.credentials, runs)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from scheduler.facts import Facts, NumaCell
@@ -20,7 +22,7 @@ FACTS = Facts(
     numa_cells=(NumaCell(0, 4, 4096), NumaCell(1, 4, 2048)),
     capabilities=frozenset({"numa", "uefi"}),
 )
-MADE = host(facts=FACTS, hypervisor_version=FACTS.hypervisor_version, domain_type="kvm", address="10.0.1.7", vcpus=8)
+MADE = host(facts=dataclasses.replace(FACTS, domain_type="kvm"), address="10.0.1.7", vcpus=8)
 APART, TWO_A_HOST, TOGETHER = group("anti-affinity"), group("anti-affinity", 2), group("affinity")
 SOFT = group("soft-anti-affinity")
 
