@@ -55,5 +55,5 @@ def check_ports_of_servers(project_id: str, number: int) -> None:
 
 def _has_room(resource: str, project_id: str, number: int) -> bool:
     # Whoever makes one for the project waits here for the others, so that counting is safe.
-    Project.objects.select_for_update().filter(pk=project_id).first()
+    Project.objects.select_for_update(no_key=True).filter(pk=project_id).first()
     return used(resource, project_id) + number <= LIMITS[resource]

@@ -169,6 +169,12 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "mac_address": "fa:16:3e:00:00:01", "fixed_ips": fixed, "security_groups": [things["group_id"]],
         "project_id": things["project_id"], "binding:vnic_type": "normal",
     }  # fmt: skip
+    subnet = {
+        "network_id": things["network_id"], "cidr": "10.9.0.0/24", "ip_version": 4, "name": "n", "enable_dhcp": True,
+        "gateway_ip": "10.9.0.1", "dns_nameservers": ["10.9.0.1"], "host_routes": [], "description": "d",
+        "allocation_pools": [{"start": "10.9.0.2", "end": "10.9.0.9"}],
+    }  # fmt: skip
+    card = {"net_id": things["network_id"], "fixed_ips": [{"ip_address": "10.0.0.9"}], "tag": "t"}
     scope = {"project": {"id": things["project_id"], "name": "demo", "domain": {"id": "default", "name": "Default"}}}
     user = {"id": things["user_id"], "name": "alice", "password": "p", "domain": {"id": "default", "name": "Default"}}
     credential = {
@@ -237,6 +243,10 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
             {"op": "replace", "path": "/name", "value": "n"},
             {"op": "add", "path": "/own", "value": "n"},
         ],
+        "/os-interface": {"interfaceAttachment": card},
+        "/v2.0/networks": {"network": {"name": "n", "description": "d", "admin_state_up": True, "mtu": 1400}},
+        "/v2.0/networks/{pk}": {"network": {"name": "n", "description": "d", "shared": True}},
+        "/v2.0/subnets": {"subnet": subnet},
         "/ports": {"port": port},
         "/security-groups": {"security_group": {"name": "g", "description": "d", "stateful": True}},
         "/nacelle/v1/hosts": {"name": "h", "uri": "fake://h"},
@@ -249,6 +259,8 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
 
 # The values of the actions' keys that take one.
 ACTIONS: dict[str, Any] = {
+    "addFixedIp": {"networkId": "00000000-0000-4000-8000-000000000000"},
+    "removeFixedIp": {"address": "10.0.0.9"},
     "addSecurityGroup": {"name": "default"},
     "removeSecurityGroup": {"name": "default"},
     "createImage": {"name": "n", "metadata": {"a": "b"}},

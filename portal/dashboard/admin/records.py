@@ -17,6 +17,7 @@ from compute.models import (
     Instance,
     Migration,
     Network,
+    NetworkRemoval,
     Port,
     PortAddress,
     QuotaUsage,
@@ -204,6 +205,14 @@ class NetworkAdmin(LookOnly):
     list_select_related = ("project",)
     search_fields = ("name", "id")
     inlines = (SubnetInline,)
+
+
+@admin.register(NetworkRemoval)
+class NetworkRemovalAdmin(LookOnly):
+    """Deleted networks that are still on a host."""
+
+    list_display = ("network_id", "host", "taken_until")
+    list_select_related = ("host",)
 
 
 @admin.register(Subnet)

@@ -9,6 +9,7 @@ import pytest
 from compute.models import Action, Instance, Network, Port, PortAddress, SecurityGroup, Subnet
 from compute.networks import groups, ports
 from compute.networks.ports import PortRequest
+from compute.operations.config_drive import meta_data
 from tests.api.compute.conftest import NEWEST, at, body_of, message
 from tests.conftest import Cloud, Persona
 
@@ -139,6 +140,10 @@ def test_tags_at_creation(cloud: Cloud, alice: Persona, drain: Any) -> None:
     for version, status in (("2.31", 400), ("2.32", 202), ("2.37", 400), ("2.41", 400), ("2.42", 202)):
         assert alice.post("/compute/v2.1/servers", body, headers=at(version)).status_code == status, version
     assert set(Port.objects.values_list("tag", flat=True)) == {"front"}
+    port = Port.objects.select_related("instance").first()
+    assert port is not None and port.instance is not None
+    card = {"type": "nic", "bus": "none", "address": "none", "mac": port.mac, "tags": ["front"]}
+    assert meta_data(port.instance)["devices"] == [card]
 
 
 def test_addresses_through_actions(cloud: Cloud, active: Instance, alice: Persona, bob: Persona, drain: Any) -> None:
