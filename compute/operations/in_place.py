@@ -80,6 +80,12 @@ def stand_on(snapshot: Snapshot) -> None:
         Snapshot.objects.filter(pk=snapshot.pk).update(current=True)
 
 
+def stand_nowhere(action: Action) -> None:
+    """Of a revert that ended half-way: nobody knows any more what the disks stand on."""
+    if action.progress.get("reverting") and not action.progress.get("reverted"):
+        Snapshot.objects.filter(instance=action.instance_id, current=True).update(current=False)
+
+
 def forget(snapshot: Snapshot) -> None:
     """The snapshot is gone from the host: its children take its place in the tree."""
     with transaction.atomic():
@@ -290,6 +296,7 @@ class RevertSnapshot(_OfSnapshot, Operation):
     def stay_off(self) -> None:
         """Nobody knows what is on the disks; it is for the user to go on from there."""
         if self.action.progress.get("reverting"):
+            stand_nowhere(self.action)
             self.set_instance(power_state=PowerState.SHUTDOWN)
             switch_off(self)
 
@@ -319,7 +326,8 @@ class RevertSnapshot(_OfSnapshot, Operation):
 
     @classmethod
     def cancelled(cls, action: Action) -> None:
-        """The snapshot is what it was."""
+        """The snapshot is what it was; where the instance stands may be unknown."""
+        stand_nowhere(action)
 
 
 def _check_memory(instance: Instance, snapshot: Snapshot) -> None:

@@ -228,12 +228,32 @@ def test_a_revert_that_fails_leaves_it_off_and_can_be_repeated(cloud, shared_hos
     snapshot = take(alice, instance, "one")
     hypervisor_of(shared_host).inject(Fault("revert_snapshot"))
     instance = do(instance, act_of(alice, "revert_snapshot", snapshot=str(snapshot.pk)))
-    assert (instance.vm_state, instance.power_state) == ("stopped", 4)
+    assert (instance.vm_state, instance.power_state, current(instance)) == ("stopped", 4, None)
     assert instance.faults.get().message == "revert_snapshot was told to fail"
     assert_sound(shared_host, instance)
     hypervisor_of(shared_host).heal()
     instance = do(instance, act_of(alice, "revert_snapshot", snapshot=str(snapshot.pk), start=True))
-    assert instance.vm_state == "active"
+    assert (instance.vm_state, current(instance)) == ("active", "one")
+
+
+def test_a_revert_that_is_cut_off_knows_no_place_any_more(cloud, shared_host, alice, root, monkeypatch):
+    instance = boot(alice, cloud)
+    one = take(alice, instance, "one")
+    take(alice, instance, "two")
+    driver = type(hypervisor_of(shared_host))
+    real = driver.revert_snapshot
+
+    def cut_off(self: Any, *args: Any) -> None:
+        real(self, *args)
+        reset_state(root.actor, now(instance), state="active")
+
+    monkeypatch.setattr(driver, "revert_snapshot", cut_off)
+    action = request(OPERATIONS["revert_snapshot"], instance, alice.actor, snapshot=str(one.pk))
+    assert current(instance) == "two"
+    perform(action.pk, "compute")
+    action.refresh_from_db()
+    assert (action.state, current(instance)) == ("cancelled", None)
+    assert tree(instance) == {"one": None, "two": "one"}
 
 
 def test_deleting_what_is_being_made_cancels_it(cloud, shared_host, alice):
