@@ -28,17 +28,23 @@ class SimpleCIDRAffinityFilter(Filter):
 
     def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
         """Those in it."""
-        if not (network := self._network(request)):
+        if not request.hints.get("build_near_host_ip"):
             return hosts
+        try:
+            network = self._network(request)
+        except ValueError:
+            return []
         return [host for host in hosts if _is_in(host.address, network)]
 
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """Both."""
-        return f"has the address {host.address or 'unknown'}, which is not in {self._network(request)}"
+        try:
+            return f"has the address {host.address or 'unknown'}, which is not in {self._network(request)}"
+        except ValueError as error:
+            return f"cannot be asked: {error}"
 
-    def _network(self, request: Request) -> Network | None:
-        near = request.hints.get("build_near_host_ip")
-        return network_of(near, request.hints.get("cidr") or "/24") if near else None
+    def _network(self, request: Request) -> Network:
+        return network_of(request.hints["build_near_host_ip"], request.hints.get("cidr") or "/24")
 
 
 def _is_in(address: str, network: Network) -> bool:

@@ -23,9 +23,16 @@ class JsonFilter(Filter):
         """Those of which it is true."""
         if not (query := request.hints.get("query")):
             return hosts
-        true_of = json_query.compiled(query)
+        try:
+            true_of = json_query.compiled(query)
+        except json_query.BadQuery:
+            return []
         return [host for host in hosts if true_of(partial(value_of, host, scene))]
 
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
         """In words."""
+        try:
+            json_query.check(request.hints["query"])
+        except json_query.BadQuery as error:
+            return f"cannot be asked: {error}"
         return "does not fulfil the hint query"

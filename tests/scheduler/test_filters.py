@@ -27,6 +27,9 @@ APART, TWO_A_HOST, TOGETHER = group("anti-affinity"), group("anti-affinity", 2),
 SOFT = group("soft-anti-affinity")
 
 
+BAD_QUERY = "cannot be asked: The hint query knows the operators =, <, >, <=, >=, in, not, or, and, not 'exec'."
+
+
 def spec(**specs):
     return request(extra_specs={key.replace("__", ":"): value for key, value in specs.items()})
 
@@ -414,6 +417,15 @@ CASES = [
         hint(query=["or", [">", 1, 2], ["in", "$host", "x", "y"]]),
         scene(),
         "does not fulfil the hint query",
+    ),
+    ("JsonFilter", {}, MADE, hint(query=["exec"]), scene(), BAD_QUERY),
+    (
+        "SimpleCIDRAffinityFilter",
+        {},
+        MADE,
+        hint(build_near_host_ip="10.0.2.1", cidr="/99"),
+        scene(),
+        "cannot be asked: build_near_host_ip and cidr make no network: 10.0.2.1 and /99.",
     ),
     ("MetricsFilter", {}, host(), request(), scene(), ""),
     (

@@ -11,6 +11,8 @@ from rest_framework.exceptions import ValidationError
 
 from compute.errors import Invalid
 from portal.api.compute.base import as_uuid
+from scheduler import json_query
+from scheduler.filters.network import network_of
 
 # Both spellings that Nova takes; the first counts where both are there.
 KEYS = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
@@ -43,6 +45,13 @@ def check_hints(hints: Any) -> None:
             raise ValidationError(
                 f"Invalid input for field/attribute {name}. Value: {str(hints[name])[:60]}. It must be {form}."
             )
+    try:
+        if "query" in hints:
+            json_query.check(hints["query"])
+        if "build_near_host_ip" in hints:
+            network_of(hints["build_near_host_ip"], hints.get("cidr", "/24"))
+    except ValueError as error:
+        raise ValidationError(str(error)) from error
 
 
 def _is_uuid(value: Any) -> bool:
