@@ -110,6 +110,19 @@ def test_nothing_depends_on_what_the_host_remembers(bench: Bench, guest: Guest) 
     assert [kept(bench, guest, name) for name in ("one", "two")] == [False, True]
 
 
+@pytest.mark.parametrize(("on", "memory"), [(False, False), (True, False), (True, True)])
+def test_what_an_earlier_try_left_is_replaced(bench: Bench, guest: Guest, on: bool, memory: bool) -> None:
+    for _ in range(2):
+        if on:
+            bench.driver.start(guest.uuid)
+        bench.driver.create_snapshot(guest.uuid, "one", memory)
+        bench.driver.remove(guest.uuid)  # all that the host knew besides the disks is lost
+        bench.driver.define(guest)
+    assert kept(bench, guest, "one")
+    bench.driver.delete_snapshot(guest.uuid, "one")
+    assert not kept(bench, guest, "one")
+
+
 def test_a_suspended_guest_has_no_memory_in_it_and_loses_it_when_it_goes_back(bench: Bench, guest: Guest) -> None:
     bench.driver.start(guest.uuid)
     bench.driver.suspend(guest.uuid)
