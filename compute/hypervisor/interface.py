@@ -15,13 +15,14 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
+from compute.hypervisor.about_hosts import HostFacts, HostUsage, NumaCell
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 from compute.hypervisor.growth import Growth
 from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
     "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind", "GuestUsage",
-    "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace", "Observed",
+    "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace", "NumaCell", "Observed",
     "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint", "mac_for",
 ]  # fmt: skip
 
@@ -35,44 +36,6 @@ class PowerState(enum.IntEnum):
     SHUTDOWN = 4
     CRASHED = 6
     SUSPENDED = 7
-
-
-@dataclass(frozen=True)
-class HostFacts:
-    """What a host is. ``capabilities`` names what it can do beyond the basics.
-
-    "kvm", "live-migration", "uefi", "tpm", "sev"; "backup": disks of guests that run can be copied.
-    """
-
-    hostname: str
-    uuid: str
-    hypervisor_type: str  # "QEMU", as libvirt calls it
-    hypervisor_version: int  # 7002022 for QEMU 7.2.22
-    libvirt_version: int
-    architecture: str  # "x86_64"
-    domain_type: str  # "kvm" only where the CPU really has vmx or svm, else "qemu"
-    cpu_model: str
-    cpu_vendor: str
-    cpu_sockets: int
-    cpu_cores: int
-    cpu_threads: int
-    vcpus: int
-    memory_mb: int
-    disk_gb: int  # capacity of the pool that holds the guests' disks
-    cpu_features: tuple[str, ...] = ()
-    capabilities: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class HostUsage:
-    """One sample of a host's load. CPU times are counters in seconds since the host started."""
-
-    cpu_busy_seconds: float
-    cpu_total_seconds: float
-    memory_used_mb: int
-    disk_used_gb: float
-    disk_capacity_gb: float
-    guests_running: int
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ def test_a_host_says_what_it_is(bench: Bench) -> None:
     assert facts.memory_mb > 0
     assert facts.disk_gb > 0
     assert facts.domain_type in ("kvm", "qemu")
+    assert sum(cell.memory_mb for cell in facts.numa_cells) > 0
+    assert sum(cell.cpus for cell in facts.numa_cells) >= facts.vcpus
     assert facts.cpu_sockets * facts.cpu_cores * facts.cpu_threads >= 1
 
 

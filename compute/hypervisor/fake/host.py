@@ -16,6 +16,7 @@ from compute.hypervisor.interface import (
     HostFacts,
     HostUsage,
     NetworkSpec,
+    NumaCell,
     PowerState,
     Reservation,
 )
@@ -54,6 +55,7 @@ class FakeHost(Faulty):
             vcpus=vcpus,
             memory_mb=self._size("memory", 16_384),
             disk_gb=self._size("disk", 1_000),
+            numa_cells=(NumaCell(0, vcpus, self._size("memory", 16_384)),),
             capabilities=frozenset({"backup"}),
         )
 

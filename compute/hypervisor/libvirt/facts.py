@@ -10,7 +10,7 @@ from typing import Any
 import libvirt
 from lxml import etree
 
-from compute.hypervisor.interface import HostFacts, HostUsage
+from compute.hypervisor.interface import HostFacts, HostUsage, NumaCell
 from compute.hypervisor.libvirt import xml, xml_storage
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
@@ -116,6 +116,7 @@ class Facts:
             memory_mb=self._memory_mb(info[1]),
             disk_gb=int(self._session.pool().info()[1] // GIB),
             cpu_features=features,
+            numa_cells=tuple(numa_cells(root)),
             capabilities=frozenset(self._capabilities(root, architecture, domain_type)),
         )
 
@@ -146,6 +147,13 @@ class Facts:
         except libvirt.libvirtError:
             return
         yield from offered(etree.fromstring(text))
+
+
+def numa_cells(capabilities: etree._Element) -> Iterator[NumaCell]:
+    """The host's NUMA cells (https://libvirt.org/formatcaps.html); none where libvirt names none."""
+    for cell in capabilities.iterfind("host/topology/cells/cell"):
+        cpus = len(cell.findall("cpus/cpu"))
+        yield NumaCell(int(cell.get("id", "0")), cpus, int(cell.findtext("memory", "0")) // 1024)
 
 
 def offered(domain_capabilities: etree._Element) -> Iterator[str]:
