@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import OperationalError
+from django.db import IntegrityError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -50,6 +50,7 @@ _STATUS_OF: tuple[tuple[type[Exception], int], ...] = (
     (Http404, 404),
     (PermissionDenied, 403),
     (RequestDataTooBig, 413),
+    (IntegrityError, 409),
     (OperationalError, 503),
 )
 _FORM_OF_PATH = (
@@ -83,16 +84,21 @@ def exception_handler(error: Exception, context: dict[str, Any]) -> Response:
         return _of_rest_framework(error, form)
     for kind, status in _STATUS_OF:
         if isinstance(error, kind):
-            if status >= 500:
+            if status >= 500 or kind in _SAFE:
                 log.error("%s: %s", type(error).__name__, error)
-            message = _SAFE.get(status) or str(error)
+            message = _SAFE.get(kind) or str(error)
             return Response(body(form, status, message, type(error).__name__), status=status)
     log.exception("unexpected error")
     sentence = f"Unexpected error. The administrator finds it in the log by {current().request_id}."
     return Response(body(form, 500, sentence), status=500)
 
 
-_SAFE = {503: "The database does not answer just now; nothing was changed. Try again in a moment."}
+# Of what the database says nothing goes out.
+_SAFE: dict[type[Exception], str] = {
+    # A row that this one refers to was deleted before the transaction ended.
+    IntegrityError: "Another request has changed what this one is about; nothing was changed here. Look again.",
+    OperationalError: "The database does not answer just now; nothing was changed. Try again in a moment.",
+}
 
 
 def _of_rest_framework(error: exceptions.APIException, form: str) -> Response:

@@ -10,6 +10,7 @@ from compute.models import Action, Instance, Network, Port, PortAddress, Securit
 from compute.networks import groups, ports
 from compute.networks.ports import PortRequest
 from compute.operations.config_drive import meta_data
+from compute.operations.guest import ports_of
 from tests.api.compute.conftest import NEWEST, at, body_of, message
 from tests.conftest import Cloud, Persona
 
@@ -143,7 +144,7 @@ def test_tags_at_creation(cloud: Cloud, alice: Persona, drain: Any) -> None:
     port = Port.objects.select_related("instance").first()
     assert port is not None and port.instance is not None
     card = {"type": "nic", "bus": "none", "address": "none", "mac": port.mac, "tags": ["front"]}
-    assert meta_data(port.instance)["devices"] == [card]
+    assert meta_data(port.instance, ports_of(port.instance))["devices"] == [card]
 
 
 def test_addresses_through_actions(cloud: Cloud, active: Instance, alice: Persona, bob: Persona, drain: Any) -> None:
