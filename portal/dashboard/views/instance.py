@@ -104,13 +104,13 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
         **interfaces.offers(request.actor, instance),
         "fault": _fault(instance),
         "may_label": allows(request.actor, "os_compute_api:server-metadata:update_all", instance.project_id),
-        **_under_way(instance, request.actor),
+        **under_way(instance, request.actor),
         "placement": explained(request.actor, boot) if boot else None,
     }
     return render(request, "instances/overview.html", context)
 
 
-def newest(instance: Instance) -> dict[str, Any]:
+def _newest(instance: Instance) -> dict[str, Any]:
     """What was asked for last: under way, or failed (the fault of an instance in error is shown by itself)."""
     row = Action.objects.filter(instance=instance).first()
     failed = row is not None and row.state == ActionState.ERROR and instance.vm_state != VmState.ERROR
@@ -121,9 +121,9 @@ def newest(instance: Instance) -> dict[str, Any]:
     }
 
 
-def _under_way(instance: Instance, actor: Actor) -> dict[str, Any]:
+def under_way(instance: Instance, actor: Actor) -> dict[str, Any]:
     """The same, with whether this actor may cancel it."""
-    found = newest(instance)
+    found = _newest(instance)
     row = found["open_action"]
     return {**found, "may_cancel": row is not None and may_cancel(row, instance, actor)}
 

@@ -20,7 +20,7 @@ from compute.operations.engine import request as request_operation
 from portal.dashboard import answers
 from portal.dashboard.access import PortalRequest, action, page
 from portal.dashboard.snapshot_tree import lines_of
-from portal.dashboard.views.instance import newest, tab_context
+from portal.dashboard.views.instance import tab_context, under_way
 from portal.dashboard.views.instances import instance_of
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
@@ -71,7 +71,7 @@ def _tab(request: PortalRequest, instance: Instance, form: SnapshotForm) -> Http
     plans = SnapshotSchedule.objects.filter(instance=instance).select_related("instance", "last_action")
     context: dict[str, Any] = {
         **tab_context(request, instance, "instance_snapshots"),
-        **newest(instance),
+        **under_way(instance, actor),
         "lines": lines_of(rows),
         "count": len(rows),
         "most": settings.SNAPSHOTS_PER_INSTANCE,
