@@ -64,10 +64,10 @@ def test_progress_and_failure_are_shown(browse: Browse, alice: Persona, active: 
     action = request(OPERATIONS["create_image"], active, alice.actor)
     Action.objects.filter(pk=action.pk).update(state="running", progress={"percent": 42})
     page = browse(alice).get(f"/instances/{active.pk}/").content.decode()
-    assert 'id="progress"' in page and "42 %" in page and 'width="42.00%"' in page
+    assert 'id="under-way"' in page and "42 %" in page and 'width="42.00%"' in page
     Action.objects.filter(pk=action.pk).update(state="error", message="The disk is full.")
     page = browse(alice).get(f"/instances/{active.pk}/").content.decode()
-    assert 'id="progress"' not in page
+    assert 'id="under-way"' not in page
     assert "<strong>Create snapshot failed.</strong> The disk is full." in page
 
 
