@@ -99,7 +99,7 @@ def plug(instance: Instance, card: Card, groups: list[SecurityGroup], position: 
     )
     if card.address:
         addresses.allocate(port, card.address)
-    port.security_groups.set(groups)
+    port.security_groups.add(*groups)
     announce("port", port.pk, port.project_id)
     return port
 

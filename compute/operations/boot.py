@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import cached_property
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -11,7 +12,7 @@ from django.utils import timezone
 
 from compute.errors import NoValidHost
 from compute.hypervisor.interface import HypervisorError, Unsupported
-from compute.models import PowerState, TaskState, VmState, announce
+from compute.models import Image, PowerState, TaskState, VmState, announce
 from compute.networks import addresses
 from compute.operations import disks, siblings
 from compute.operations.engine import Operation, Step
@@ -88,14 +89,19 @@ class Boot(Operation):
             for port in ports_of(self.instance):
                 self.hypervisor.release(port.network_id, port.mac)
 
+    @cached_property
+    def _image(self) -> Image:
+        """What it boots from. Raises ComputeError when that is gone."""
+        return disks.image_named(self.instance.image_id)
+
     def fetch_image(self) -> None:
         """Bring the image to the host."""
-        disks.bring_base(self, disks.image_named(self.instance.image_id))
+        disks.bring_base(self, self._image)
 
     def create_disks(self) -> None:
         """The flavor's disks and the config drive."""
         layout = Layout.of(self.instance)
-        disks.create_root(self.hypervisor, layout, disks.image_named(self.instance.image_id))
+        disks.create_root(self.hypervisor, layout, self._image)
         disks.create_empty(self.hypervisor, layout)
         disks.create_config(self.hypervisor, self.instance, self.secrets.get("admin_password"))
 

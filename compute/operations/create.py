@@ -113,15 +113,19 @@ def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
 
 
 def _take_quota(project_id: str, wanted: BootRequest, flavor: Flavor) -> int:
-    allowed, used = quota.limits(project_id), quota.usage(project_id)
     count = wanted.max_count
-    per_instance = {"instances": 1, "cores": flavor.vcpus, "memory_mb": flavor.memory_mb}
-    for name, amount in per_instance.items():
-        if allowed[name] >= 0 and amount:
-            count = min(count, (allowed[name] - used[name]) // amount)
-    count = max(count, wanted.min_count)
+    if wanted.min_count < wanted.max_count:
+        count = max(wanted.min_count, _left(project_id, flavor, count))
     quota.take(project_id, instances=count, cores=count * flavor.vcpus, memory_mb=count * flavor.memory_mb)
     return count
+
+
+def _left(project_id: str, flavor: Flavor, most: int) -> int:
+    """How many instances of a flavor the quota leaves, if it is fewer than ``most``."""
+    allowed, used = quota.limits(project_id), quota.usage(project_id)
+    per_instance = {"instances": 1, "cores": flavor.vcpus, "memory_mb": flavor.memory_mb}
+    limited = {name: amount for name, amount in per_instance.items() if allowed[name] >= 0 and amount}
+    return min([most, *((allowed[name] - used[name]) // amount for name, amount in limited.items())])
 
 
 def _check(actor: Actor, wanted: BootRequest) -> _Checked:

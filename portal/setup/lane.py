@@ -22,11 +22,11 @@ log = logging.getLogger(__name__)
 
 def run_lane(name: str) -> None:
     """Work in a lane until SIGTERM. Raises ValueError for a lane that the settings do not have."""
-    from portal.setup.forks import do_without_pools
+    from portal.setup.forks import keep_connections
     from portal.setup.parentage import children_end_with_us
 
     _configure(name)
-    do_without_pools()
+    keep_connections()
     children_end_with_us()
     from django_q.cluster import Sentinel
 
