@@ -226,3 +226,8 @@ def test_an_image_is_brought_to_an_aggregate(cloud: Cloud, root: Persona, rack: 
     assert "tiny is on its way" in client.get(path).content.decode()
     client.post(f"{path}images", {"image": "x"})
     assert "Choose an image." in client.get(path).content.decode()
+
+
+def test_a_hosts_page_names_its_aggregates(cloud: Cloud, root: Persona, rack: Aggregate, browse: Any) -> None:
+    page = browse(root).get(f"/cloud/hosts/{cloud.host.pk}/").content.decode()
+    assert f'<a class="link" href="{AGGREGATES}{rack.pk}/">rack</a>' in page and "<dd>east</dd>" in page

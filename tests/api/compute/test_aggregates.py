@@ -240,3 +240,19 @@ def test_an_instance_goes_to_the_zone_and_shows_it(
     zones = [one["OS-EXT-AZ:availability_zone"] for one in seen]
     assert zones[0] == "east" and [one["pinned_availability_zone"] for one in seen] == ["east", None]
     assert Instance.objects.get(pk=pinned).host == second
+
+
+def test_zones_cost_the_same_however_many(
+    cloud: Cloud, alice: Persona, root: Persona, django_assert_num_queries: Any
+) -> None:
+    for number in range(3):
+        alice.get(ZONES)
+        with django_assert_num_queries(4):
+            assert len(alice.get(ZONES).json()["availabilityZoneInfo"]) == number + 1
+        Host.objects.create(name=f"more-{number}", uri=f"fake://more-{number}", state="up")
+        make(root, f"rack-{number}", f"zone-{number}", hosts=(f"more-{number}",))
+
+
+def test_zones_need_a_login(cloud: Cloud, anyone: Persona, bob: Persona) -> None:
+    assert [anyone.get(ZONES).status_code, bob.get(ZONES).status_code] == [401, 200]
+    assert [anyone.get(f"{ZONES}/detail").status_code, bob.get(f"{ZONES}/detail").status_code] == [401, 403]
