@@ -15,7 +15,9 @@ from django.conf import settings
 from django.db import transaction
 
 from compute.hypervisor.interface import Gone, PowerState
+from compute.operations import held
 from compute.operations.engine import Operation
+from compute.operations.guest import guest_of
 from compute.operations.layout import Layout
 from compute.operations.power import start_afresh
 
@@ -72,6 +74,27 @@ def use_disks(operation: Operation, names: dict[str, str], **fields: Any) -> Non
     with transaction.atomic():
         operation.lease.renew()
         operation.set_instance(volume_names=names, **fields)
+
+
+def switch_to(operation: Operation, flavor: dict[str, Any], names: dict[str, str], *, off: bool) -> None:
+    """From now on this flavor and these volumes count; start on them, unless it is to be off.
+
+    Raises Lost when the operation is no longer ours.
+    """
+    operation.note(in_use=True)
+    use_disks(operation, names, **held.amounts(flavor))
+    if off:
+        operation.hypervisor.define(guest_of(operation.instance))
+    else:
+        start_afresh(operation)
+
+
+def switch_back(operation: Operation, flavor: dict[str, Any], names: dict[str, str]) -> None:
+    """For an undo: if others may count by now, this flavor and these volumes count again, and it is off."""
+    if operation.action.progress.get("in_use") and not is_done(operation):
+        use_disks(operation, names, **held.amounts(flavor))
+        switch_off(operation)
+        operation.hypervisor.define(guest_of(operation.instance))
 
 
 def disks_were_changed(operation: Operation) -> bool:

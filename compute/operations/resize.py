@@ -35,9 +35,8 @@ from compute.models.flavor import disk_claim_gb
 from compute.operations import disks, held, in_place, interrupt
 from compute.operations.engine import AnotherLane, Operation, Step
 from compute.operations.engine import request as request_operation
-from compute.operations.guest import guest_of
 from compute.operations.layout import Layout
-from compute.operations.power import GRACE_AND_MARGIN, start_afresh
+from compute.operations.power import GRACE_AND_MARGIN
 from portal.identity.actor import SYSTEM, Actor
 from scheduler.pick import Request, place
 
@@ -81,7 +80,7 @@ def _root_bytes(instance: Instance) -> int:
 
 
 class _OfMigration:
-    """What the three operations share: the migration's row, and which of its two flavors is in force."""
+    """What the three operations share: the migration's row, and the disks as they were."""
 
     action: Action
     instance: Instance
@@ -94,11 +93,6 @@ class _OfMigration:
     def old_layout(self) -> Layout:
         """The disks as they were before the resize."""
         return Layout(self.instance.id, self.migration.old_flavor, dict(self.migration.old_volume_names))
-
-    def use(self, flavor: dict[str, Any], names: dict[str, str]) -> None:
-        """From now on this flavor and these volumes count. Raises Lost when the operation is no longer ours."""
-        assert isinstance(self, Operation)
-        interrupt.use_disks(self, names, **held.amounts(flavor))
 
 
 class Resize(_OfMigration, Operation):
@@ -221,19 +215,12 @@ class Resize(_OfMigration, Operation):
     def finish(self) -> None:
         """From now on the new flavor and the copies count; start, unless it was off."""
         held.set_status(self.migration, MigrationStatus.POST_MIGRATING)
-        self.use(self.migration.new_flavor, self._new_layout().names)
-        self.note(in_use=True)
-        if self.instance.vm_state == VmState.STOPPED:
-            self.hypervisor.define(guest_of(self.instance))
-        else:
-            start_afresh(self)
+        off = self.instance.vm_state == VmState.STOPPED
+        interrupt.switch_to(self, self.migration.new_flavor, self._new_layout().names, off=off)
 
     def unfinish(self) -> None:
         """The old flavor and the old disks count again."""
-        if self.instance.flavor != self.migration.old_flavor or self.action.progress.get("in_use"):
-            self.use(self.migration.old_flavor, self.old_layout().names)
-            interrupt.switch_off(self)
-            self.hypervisor.define(guest_of(self.instance))
+        interrupt.switch_back(self, self.migration.old_flavor, self.old_layout().names)
 
     steps = (
         Step("schedule", schedule, unschedule, TaskState.RESIZE_PREP),
@@ -344,19 +331,12 @@ class RevertResize(_OfMigration, Operation):
 
     def spawn(self) -> None:
         """The old flavor and the old disks count again; start, unless it was off before the resize."""
-        self.use(self.migration.old_flavor, self.old_layout().names)
-        self.note(in_use=True)
-        if self.migration.old_vm_state == VmState.STOPPED:
-            self.hypervisor.define(guest_of(self.instance))
-        else:
-            start_afresh(self)
+        off = self.migration.old_vm_state == VmState.STOPPED
+        interrupt.switch_to(self, self.migration.old_flavor, self.old_layout().names, off=off)
 
     def unspawn(self) -> None:
         """The new flavor and the new disks count again."""
-        if self.instance.flavor != self.migration.new_flavor and not interrupt.is_done(self):
-            self.use(self.migration.new_flavor, self.action.params["new_volume_names"])
-            interrupt.switch_off(self)
-            self.hypervisor.define(guest_of(self.instance))
+        interrupt.switch_back(self, self.migration.new_flavor, self.action.params["new_volume_names"])
 
     def drop_new_disks(self) -> None:
         """Nothing needs the copies any more."""

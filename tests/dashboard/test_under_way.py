@@ -112,3 +112,23 @@ def test_metadata_that_make_no_sense(
     assert client.post(path, {"metadata": "a = b", "tags": "x"}).status_code == 400
     web.refresh_from_db()
     assert (web.metadata, web.tags) == ({}, [])
+
+
+def test_a_password_that_no_agent_sets_fails_for_all_to_see(
+    cloud: Cloud, web: Instance, alice: Persona, browse: Any, drain: Any
+) -> None:
+    client, path = browse(alice), f"/instances/{web.pk}/act/change_password"
+    client.post(path, {"reason": "hunter2", "from": "instance"})
+    assert "QEMU guest agent is not enabled" in client.get(f"/instances/{web.pk}/").content.decode()
+    cloud.image.properties = {"hw_qemu_guest_agent": "yes"}
+    cloud.image.save()
+    cloud.host.uri += "?agent=0"
+    cloud.host.save()
+    ask_again = client.post(path, {"reason": "hunter2", "from": "instance"})
+    assert ask_again.status_code == 302
+    drain()
+    shown = client.get(f"/instances/{web.pk}/").content.decode()
+    assert "Set password failed." in shown and "hunter2" not in shown
+    action = Action.objects.get(operation="change_password")
+    assert (action.state, action.secret) == ("error", "") and action.message
+    assert (Instance.objects.get().vm_state, Instance.objects.get().task_state) == ("active", None)

@@ -113,7 +113,7 @@ Unshelving into a zone.
 Everybody filters servers by zone, key pair, times and states.
 Administrators see the details of an action's failed steps.
 (Changing whether a volume is deleted with its server.)
-(Extra specs are checked.)
+Extra specs of known namespaces are checked.
 (Rescuing servers that boot from volumes.)
 Hypervisors no longer show their load; their statistics and the path of the uptime are gone.
 (Volume attachments show the ids of their parts.)

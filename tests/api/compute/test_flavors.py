@@ -204,3 +204,31 @@ def test_private_flavors(cloud: Cloud, root: Persona, alice: Persona, charlie: P
         root.post(f"{ROOT}/42/action", {"addTenantAccess": {"tenant": cloud.demo.id}}, headers=at("2.7")).status_code
         == 409
     )
+
+
+@pytest.mark.parametrize(
+    ("specs", "older", "newer"),
+    [
+        ({"hw:numa_nodes": "1", "hw:cpu_policy": "shared"}, 200, 200),
+        ({"resources1:CUSTOM_GPU": "1", "trait:HW_CPU_X86_AVX2": "required", "mine:own": "x", "own": "x"}, 200, 200),
+        ({"hw:numa_cpus.0": "0-3,^1", "quota:cpu_shares": "5", "capabilities:vcpus": ">= 2"}, 200, 200),
+        ({"hw:cpu_policy": "sharrred"}, 200, 400),
+        ({"hw:cpu_polixy": "shared"}, 200, 400),
+        ({"hw:numa_nodes": "0"}, 200, 400),
+        ({"trait:HW_CPU_X86_AVX2": "maybe"}, 200, 400),
+        ({"nacelle:max_vcpus": "4", "nacelle:max_memory_mb": "1024"}, 200, 200),
+        ({"nacelle:max_vcpus": "many"}, 400, 400),
+        ({"nacelle:max_vcpu": "4"}, 400, 400),
+    ],
+)
+def test_extra_specs_of_known_namespaces_are_checked(
+    cloud: Cloud, root: Persona, specs: dict[str, str], older: int, newer: int
+) -> None:
+    for version, status in (("2.85", older), ("2.86", newer)):
+        Flavor.objects.filter(pk="42").update(extra_specs={})
+        answer = root.post(f"{ROOT}/42/os-extra_specs", {"extra_specs": specs}, headers=at(version))
+        assert answer.status_code == status, (version, answer.content)
+        assert Flavor.objects.get(pk="42").extra_specs == (specs if status == 200 else {})
+        key, value = next(iter(specs.items()))
+        answer = root.put(f"{ROOT}/42/os-extra_specs/{key}", {key: value}, headers=at(version))
+        assert answer.status_code == status, (version, answer.content)
