@@ -13,7 +13,7 @@ from tests.bench import figures
 from tests.e2e.nacelle import ROOT, Nacelle, wait_until
 from tests.e2e.wire import Wire
 
-SECTIONS = ("boot", "operations", "memory", "api", "scheduler")
+SECTIONS = ("boot", "operations", "memory", "api", "scheduler", "storm")
 
 
 def main() -> int:
@@ -85,7 +85,7 @@ def settle(wire: Wire) -> None:
 
 
 def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dict[str, object]) -> list[figures.Figure]:
-    from tests.bench import api, boot, memory, operations, scheduler
+    from tests.bench import api, boot, memory, operations, scheduler, storm
 
     if section == "boot":
         found, times = boot.measure(wire, runs)
@@ -99,6 +99,9 @@ def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dic
         return memory.measure(nacelle)
     if section == "scheduler":
         found, samples["scheduler_seconds"] = scheduler.measure()
+        return found
+    if section == "storm":
+        found, samples["storm"] = storm.measure()
         return found
     return api.measure(wire, nacelle.credentials, runs)
 

@@ -21,18 +21,19 @@ WIDTHS = (58, 12, 12, 12)
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table. ``goal`` is an upper limit in the same unit; None: shown for comparison."""
+    """One line of the table. ``goal`` is an upper limit in the same unit, ``at_least`` a lower one; None: none."""
 
     name: str
     value: float
     unit: str
     goal: float | None = None
     openstack: float | None = None
+    at_least: float | None = None
 
     @property
     def reached(self) -> bool:
         """Whether the goal is met; True without one."""
-        return self.goal is None or self.value <= self.goal
+        return (self.goal is None or self.value <= self.goal) and (self.at_least is None or self.value >= self.at_least)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -52,6 +53,7 @@ def spread(name: str, seconds: Sequence[float], *, goal: float | None, openstack
 def line(figure: Figure) -> str:
     """The figure as a line of the table."""
     goal = "" if figure.goal is None else f"≤ {number(figure.goal, figure.unit)}"
+    goal = goal if figure.at_least is None else f"≥ {number(figure.at_least, figure.unit)}"
     openstack = "" if figure.openstack is None else number(figure.openstack, figure.unit)
     missed = "" if figure.reached else "  MISSED"
     cells = (figure.name, number(figure.value, figure.unit), goal, openstack)

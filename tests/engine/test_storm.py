@@ -11,7 +11,7 @@ import pytest
 from django.db import connections
 from django.db.models import Sum
 
-from compute import quota
+from compute import quota, reconciliation
 from compute.errors import Conflict, NotFound, QuotaExceeded
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
@@ -84,6 +84,7 @@ def assert_counted(cloud) -> None:
     assert (host.instances_used, host.memory_mb_used) == (placed.count(), sums["memory"] or 0)
     assert host.disk_gb_used == (sums["disk"] or 0)
     assert quota.usage(cloud.demo.id)["instances"] == alive.count()
+    assert reconciliation.differences() == []
     assert Port.objects.count() == alive.count()
     assert PortAddress.objects.values("port").distinct().count() == PortAddress.objects.count()
     assert set(hypervisor_of(host).guests()) == set(alive.filter(vm_state="active").values_list("pk", flat=True))
