@@ -27,7 +27,7 @@ POST_ONLY = {
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
     "instance_cancel", "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
-    "interface_detach", "snapshot_revert", "snapshot_delete", "schedule_switch", "schedule_delete",
+    "interface_detach", "network_delete", "snapshot_revert", "snapshot_delete", "schedule_switch", "schedule_delete",
 }  # fmt: skip
 OF_AN_INSTANCE = [one.name for one in urlpatterns if "instance_id" in one.pattern.converters]
 OF_ADMINISTRATORS = {

@@ -15,6 +15,8 @@ from django.shortcuts import render
 from compute.errors import NotFound
 from compute.models import Network, Port, SecurityGroup, Subnet
 from portal.dashboard.access import PortalRequest, page
+from portal.dashboard.views.network_forms import MODIFY
+from portal.identity.policy import allows
 
 PAGE_SIZE = 100
 
@@ -41,7 +43,11 @@ def networks(request: PortalRequest) -> HttpResponse:
     for subnet in subnets:
         by_network.setdefault(subnet.network_id, []).append(subnet)
     groups = SecurityGroup.objects.filter(project_id=request.actor.project_id).prefetch_related("rules__remote_group")
-    context = {"networks": [(one, _used(by_network.get(one.id, []))) for one in rows], "groups": groups}
+    context = {
+        "networks": [(one, _used(by_network.get(one.id, []))) for one in rows],
+        "groups": groups,
+        "may_create": allows(request.actor, MODIFY, request.actor.project_id),
+    }
     return render(request, "networks/list.html", context)
 
 
@@ -56,6 +62,7 @@ def network(request: PortalRequest, network_id: UUID) -> HttpResponse:
         ports = ports.filter(project_id=request.actor.project_id)
     context = {
         "network": found,
+        "may_delete": allows(request.actor, MODIFY, found.project_id),
         "subnets": _used(found.subnets.annotate(taken=Count("addresses"))),
         "page_of": Paginator(ports.order_by("created_at", "id"), PAGE_SIZE).get_page(request.GET.get("page")),
     }
