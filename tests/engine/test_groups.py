@@ -72,13 +72,12 @@ def test_so_many_on_a_host(alice: Persona, boot: Any) -> None:
     assert boot(alice, group).vm_state == "error"
 
 
-@pytest.mark.parametrize("policy", ["soft-affinity", "soft-anti-affinity"])
-def test_soft_policies_refuse_nothing(alice: Persona, boot: Any, policy: str) -> None:
+@pytest.mark.parametrize(("policy", "hosts"), [("soft-affinity", 1), ("soft-anti-affinity", 3)])
+def test_soft_policies_do_what_they_can_and_refuse_nothing(alice: Persona, boot: Any, policy: str, hosts: int) -> None:
     group = create_group(alice.actor, name="soft", policy=policy)
     found = [boot(alice, group) for _ in range(4)]
     assert {one.vm_state for one in found} == {"active"}
-    if policy == "soft-anti-affinity":
-        assert {host_of(one) for one in found} == {"host-1", "host-2", "host-3"}
+    assert len({host_of(one) for one in found}) == hosts
 
 
 def test_several_at_once_keep_apart(three: Cloud, alice: Persona, boot: Any) -> None:
