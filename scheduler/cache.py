@@ -31,8 +31,9 @@ COLUMNS = (
     "id", "name", "zone", "state", "forced_down", "enabled", "state_reason", "disabled_reason", "domain_type",
     "console_address", "vcpus", "memory_mb", "disk_gb", "reserved_memory_mb", "reserved_disk_gb",
     "cpu_ratio", "memory_ratio", "disk_ratio", "vcpus_used", "memory_mb_used", "disk_gb_used", "instances_used",
-    "build_failures", "updated_at",
+    "build_failures",
 )  # fmt: skip
+MARK = Cast("updated_at", TextField())  # as text it need not be read as a date to be compared
 DOMAIN_TYPE = COLUMNS.index("domain_type")
 
 
@@ -42,7 +43,7 @@ class HostCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._views: dict[int, HostView] = {}
-        self._marks: dict[int, datetime] = {}  # the updated_at that a view was read at
+        self._marks: dict[int, str] = {}  # the updated_at that a view was read at
         self._facts: dict[int, tuple[int, facts.Facts]] = {}  # by the hash of the text, which need not be parsed again
         self._sorted: list[HostView] = []
         self._aggregates = Aggregates()
@@ -79,14 +80,14 @@ class HostCache:
     def _read_changed(self) -> None:
         rows = Host.objects.filter(updated_at__gte=self._changed_since).order_by()
         marks = self._marks
-        changed = [number for number, mark in rows.values_list("id", "updated_at") if marks.get(number) != mark]
+        changed = [number for number, mark in rows.values_list("id", MARK) if marks.get(number) != mark]
         if changed:
             self._take(Host.objects.filter(pk__in=changed))
 
     def _take(self, hosts: Any) -> None:
-        for *row, text in hosts.order_by("name").values_list(*COLUMNS, Cast("facts", TextField())):
+        for *row, mark, text in hosts.order_by("name").values_list(*COLUMNS, MARK, Cast("facts", TextField())):
             number = row[0]
-            self._marks[number] = row[-1]
+            self._marks[number] = mark
             made = self._facts_of(number, text, row[DOMAIN_TYPE])
             self._views[number] = _view(row, made, self._aggregates.ratios(number))
         self._sorted = sorted(self._views.values(), key=lambda view: view.name)
