@@ -6,12 +6,15 @@ nothing: the row is the operation, its lease decides who works on it.
 
 from __future__ import annotations
 
+import functools
 import logging
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
 from compute.models import OPEN_STATES, Action
@@ -31,11 +34,18 @@ def ring(action_id: int, lane: str, limit: timedelta) -> None:
 
     def tell() -> None:
         try:
-            async_task("compute.tasks.perform", action_id, lane, cluster=lane, timeout=int(limit.total_seconds()) + 60)
+            patience = int(limit.total_seconds()) + 60
+            async_task("compute.tasks.perform", action_id, lane, cluster=lane, broker=_queue(lane), timeout=patience)
         except Exception:
             log.exception("the queue does not answer; the janitor will ring for action %s", action_id)
 
     transaction.on_commit(tell)
+
+
+@functools.cache
+def _queue(lane: str) -> Any:
+    """A lane's queue, kept: else each message would be sent over a connection of its own."""
+    return get_broker(lane)
 
 
 def ring_for(action: Action) -> None:
