@@ -6,13 +6,17 @@ definitions are made of the rows. A card that goes is the instance's until the g
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db.models import Max
+from django.utils import timezone
 
 from compute.errors import ComputeError, Conflict, Invalid, NoMoreAddresses, NotFound
+from compute.hypervisor.interface import Busy, PowerState
 from compute.models import OPEN_STATES, Action, Instance, Network, Port, PortAddress, VmState, announce
 from compute.networks import addresses, plugging, quota, removals
 from compute.networks.groups import default_group
@@ -22,6 +26,9 @@ from compute.operations.guest import network_spec, nic_of, ports_of, reservation
 from portal.identity.actor import Actor
 
 ON_OR_OFF = frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED})
+# In which a running guest is to let go of a card. Nova asks eight times, twenty seconds apart.
+PATIENCE = timedelta(minutes=2)
+PAUSE_SECONDS = 1.0
 GONE = "The network card is not the server's any more."
 
 
@@ -169,8 +176,22 @@ class DetachInterface(Operation):
             doing = "detached" if other.operation == cls.name else "changed"
             raise Conflict(f"Port {port_id} is being {doing} already; wait for that to end.")
 
+    def let_go(self) -> None:
+        """The guest has the card no more. One that is still starting does not hear at first, and is asked again."""
+        until = self.action.created_at + PATIENCE
+        while True:
+            try:
+                return pull_out(self)
+            except Busy:
+                seen = self.hypervisor.guest(self.instance.id)
+                runs = seen is not None and seen.power_state == PowerState.RUNNING
+                if not runs or timezone.now() > until:
+                    raise
+            self.lease.renew()
+            time.sleep(PAUSE_SECONDS)
+
     steps = (
-        Step("compute_detach_interface", pull_out, plug_in),
+        Step("compute_detach_interface", let_go, plug_in),
         Step("release_network", release_network, bring_network),
     )
 

@@ -51,6 +51,7 @@ def test_a_card_is_attached_shown_and_detached(web: Instance, backstage, alice: 
     assert client.get(detach).status_code == 405
     told = client.post(detach, headers=FRAGMENT).json()["messages"]
     assert told == [{"level": "success", "text": "Detach interface: web"}]
+    assert "being detached" in text_of(client, web)
     drain()
     assert not Port.objects.filter(pk=port.pk).exists()
     assert "10.99.0.5" not in text_of(client, web)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from compute import errors
 from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.fake.faults import FOR_EVER, Fault
 from compute.models import OPEN_STATES, Action, Host, Instance, Network, Port, PortAddress, Subnet
 from compute.networks import ports, quota
 from compute.networks.errors import NetworkNotFound, PortInUse, PortNotFound
 from compute.networks.plugging import NetworkRequest
 from compute.networks.ports import PortRequest
-from compute.operations import OPERATIONS
+from compute.operations import OPERATIONS, interfaces
 from compute.operations.engine import request
 from compute.operations.rebuild import RebuildRequest, rebuild
 from compute.operations.worker import perform
@@ -190,6 +192,25 @@ def test_a_host_that_is_away_is_not_waited_for(cloud, shared_host, alice):
     with pytest.raises(errors.Conflict, match="unavailable"):
         ask(alice, instance, "detach_interface", port_id=str(instance.ports.get().id))
     assert instance.ports.count() == 1
+
+
+def test_a_guest_that_does_not_let_go_is_asked_again_and_keeps_its_card_in_the_end(
+    cloud, shared_host, alice, backstage, monkeypatch
+):
+    monkeypatch.setattr(interfaces, "PAUSE_SECONDS", 0.0)
+    instance = do(launched(alice, cloud), act_of(alice, "attach_interface", network_id=str(backstage.id)))
+    port, driver = instance.ports.get(network=backstage), hypervisor_of(shared_host)
+    driver.inject(Fault("detach_nic", error="Busy", times=FOR_EVER))
+    with monkeypatch.context() as impatient:
+        impatient.setattr(interfaces, "PATIENCE", timedelta(0))
+        instance = do(instance, act_of(alice, "detach_interface", port_id=str(port.id)))
+    assert Action.objects.filter(operation="detach_interface").get().state == "error"
+    assert_cards(shared_host, instance)
+    driver.heal()
+    driver.inject(Fault("detach_nic", error="Busy", times=3))
+    instance = do(instance, act_of(alice, "detach_interface", port_id=str(port.id)))
+    assert not Port.objects.filter(pk=port.pk).exists()
+    assert_cards(shared_host, instance)
 
 
 def test_one_port_is_detached_once_and_not_while_it_is_being_attached(cloud, shared_host, alice, backstage):
