@@ -13,13 +13,14 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, Max, TextField
+from django.db.models import Count, IntegerField, Max, Model, TextField, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
 
 from compute.models import Aggregate, Host, HostState
 from scheduler import aggregates, facts
 from scheduler.aggregates import Aggregates
+from scheduler.compiled import Compiled
 from scheduler.hoststate import HostView
 
 CACHED_FROM = 200
@@ -99,12 +100,23 @@ class HostCache:
         return known[1]
 
 
+def _extent(model: type[Model]) -> Compiled:
+    """How many rows a table has, and the newest id, which is never given twice."""
+    one = Value(1, output_field=IntegerField())
+    counted = {"count": Count("pk"), "newest": Max("pk")}
+    return Compiled(lambda: model._default_manager.order_by().values(one=one).annotate(**counted))
+
+
+_HOSTS = _extent(Host)
+_MEMBERS = _extent(Aggregate.hosts.through)
+_AGGREGATES = Compiled(
+    lambda: Aggregate.objects.order_by("id").values_list("id", "name", Cast("metadata", TextField()))
+)
+
+
 def _signature() -> tuple[Any, ...]:
     """What tells that hosts came or went, or that aggregates are not what they were: three small queries."""
-    hosts = Host.objects.aggregate(count=Count("id"), newest=Max("id"))
-    members = Aggregate.hosts.through.objects.aggregate(count=Count("id"), newest=Max("id"))
-    rows = Aggregate.objects.values_list("id", Cast("metadata", TextField()))
-    return (*hosts.values(), *members.values(), *rows)
+    return (*_HOSTS.rows(), *_MEMBERS.rows(), *_AGGREGATES.rows())
 
 
 def _view(row: list[Any], made: facts.Facts, ratios: dict[str, float]) -> HostView:

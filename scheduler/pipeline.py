@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from uuid import UUID
 
 from scheduler import parts
+from scheduler.compiled import Compiled
 from scheduler.filters import Filter
 from scheduler.models import PartKind, Revision
 from scheduler.weighers import Weigher
@@ -23,16 +23,19 @@ class Pipeline:
     problems: tuple[str, ...] = ()
 
 
+_REVISION = Compiled(lambda: Revision.objects.order_by().values_list("token"))
+
+
 class _Kept:
     """The pipeline that was built last, and the revision that it was built of."""
 
     pipeline: Pipeline | None = None
-    token: UUID | None = None
+    token: object = None
 
 
 def current() -> Pipeline:
     """The pipeline as the settings say now: one small query, and more only after a change."""
-    token = Revision.objects.values_list("token", flat=True).first()
+    token = _REVISION.rows()
     pipeline = _Kept.pipeline
     if pipeline is None or _Kept.token != token:
         pipeline = built()
