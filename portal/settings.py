@@ -77,6 +77,9 @@ SHELVED_OFFLOAD_SECONDS = int(os.environ.get("NACELLE_SHELVED_OFFLOAD_SECONDS", 
 # In-place snapshots grow inside the instance's disks; so many may be kept of one.
 SNAPSHOTS_PER_INSTANCE = int(os.environ.get("NACELLE_SNAPSHOTS_PER_INSTANCE", "16"))
 LEASE_SECONDS = float(os.environ.get("NACELLE_LEASE_SECONDS", "15"))
+# How long a host may take for what takes no time, and an operation that says nothing else for all of it.
+HOST_CALL_SECONDS = float(os.environ.get("NACELLE_HOST_CALL_SECONDS", "120"))
+OPERATION_LIMIT_SECONDS = int(os.environ.get("NACELLE_OPERATION_LIMIT", "300"))
 IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)))
 PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
 # Where the networks that users make may lie. Hosts route them, so public addresses would be drawn away from others.

@@ -22,3 +22,9 @@ def hypervisor_of(host: Host) -> Hypervisor:
         if key not in _drivers:
             _drivers[key] = open_hypervisor(host.uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH)
         return _drivers[key]
+
+
+def forget(host: Host) -> None:
+    """The next call gets a driver with a connection of its own: whoever waits in this one may wait for ever."""
+    with _lock:
+        _drivers.pop((os.getpid(), host.uri), None)

@@ -9,8 +9,6 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import suppress
 from datetime import timedelta
 from uuid import UUID
 
@@ -25,9 +23,9 @@ from compute.hosts.registration import mark_down, refresh
 from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError, PowerState
 from compute.images import deliver
 from compute.images.sweep import sweep
-from compute.models import Change, Host, HostSample, HostState, Instance, announce
+from compute.models import Change, Host, HostSample, HostState, announce
 from compute.networks.removals import remove_due
-from compute.operations import doorbell
+from compute.operations import doorbell, leftovers
 from compute.operations.observe import Look, observe, observe_all
 from compute.operations.resize import confirm_overdue
 from compute.operations.schedules import run_due
@@ -41,7 +39,7 @@ log = logging.getLogger(__name__)
 LOOP_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.2  # a stop that a start follows at once (a reboot) is no news
-DELETED_FOR = timedelta(seconds=60)
+VOLUMES_LOOK_SECONDS = 600.0
 CHANGES_KEPT = timedelta(hours=1)
 MESSAGES_KEPT = timedelta(days=7)
 PRUNE_SECONDS = 300.0
@@ -59,6 +57,7 @@ class HostWatch(threading.Thread):
         self._events: queue.Queue[UUID | None] = queue.Queue()
         self._lost = ""
         self._last_usage: HostUsage | None = None
+        self._next_volumes = time.monotonic() + VOLUMES_LOOK_SECONDS
 
     def run(self) -> None:
         """Connect, follow, and connect again when the host was lost."""
@@ -148,14 +147,12 @@ class HostWatch(threading.Thread):
         changed = observe_all(self.host, seen, looking_at(hypervisor), at_start=at_start)
         if changed:
             log.info("host %s: %d instances were not as their rows said", self.host.name, changed)
-        present = {uuid for uuid, guest in guests.items() if guest.managed}
-        if at_start:
-            present |= owners(hypervisor.volumes())
-        for uuid in deleted_among(present):
-            log.warning("host %s: removing what is left of %s, whose instance is deleted", self.host.name, uuid)
-            hypervisor.remove(uuid)
-            for volume in hypervisor.volumes(prefix=str(uuid)):
-                hypervisor.delete_volume(volume)
+        ours = {uuid for uuid, guest in guests.items() if guest.managed}
+        if at_start or time.monotonic() >= self._next_volumes:
+            self._next_volumes = time.monotonic() + VOLUMES_LOOK_SECONDS
+            leftovers.remove(self.host, hypervisor, ours, hypervisor.volumes())
+        else:
+            leftovers.remove(self.host, hypervisor, ours)
 
 
 def looking_at(hypervisor: Hypervisor) -> Look:
@@ -166,21 +163,6 @@ def looking_at(hypervisor: Hypervisor) -> Look:
         return guest.power_state if guest else None
 
     return look
-
-
-def owners(volumes: Iterable[str]) -> set[UUID]:
-    """The instances that these volumes are named after; others (images' bases) begin otherwise."""
-    found = set()
-    for name in volumes:
-        with suppress(ValueError):
-            found.add(UUID(name[:36]))
-    return found
-
-
-def deleted_among(present: set[UUID]) -> list[UUID]:
-    """Instances that were deleted while the host was away, and left something there."""
-    deleted = Instance.objects.filter(pk__in=present, deleted_at__lt=timezone.now() - DELETED_FOR)
-    return list(deleted.values_list("pk", flat=True))
 
 
 def cpu_percent(before: HostUsage, after: HostUsage) -> float:

@@ -12,6 +12,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django_q.brokers import get_broker
@@ -28,13 +29,13 @@ UNTOUCHED = timedelta(seconds=5)
 def ring(action_id: int, lane: str, limit: timedelta) -> None:
     """Tell a lane to look at an action, once the transaction under way is committed.
 
-    ``limit`` is the operation's; the queue ends a worker that hangs well past it. A broker that
-    does not answer is logged and left to the janitor.
+    ``limit`` is the operation's; the queue ends a worker that hangs well past it and its undo. A broker
+    that does not answer is logged and left to the janitor.
     """
+    patience = int(limit.total_seconds() + 3 * settings.HOST_CALL_SECONDS) + 60
 
     def tell() -> None:
         try:
-            patience = int(limit.total_seconds()) + 60
             async_task("compute.tasks.perform", action_id, lane, cluster=lane, broker=_queue(lane), timeout=patience)
         except Exception:
             log.exception("the queue does not answer; the janitor will ring for action %s", action_id)

@@ -20,6 +20,7 @@ from django.utils import timezone
 from compute.errors import Conflict, NotFound
 from compute.models import OPEN_STATES, Action, ActionState, Instance, announce
 from compute.models.states import TaskState, VmState
+from compute.operations.calls import Calls
 from compute.operations.doorbell import ring
 from compute.operations.sealing import seal, unseal
 from portal.identity.actor import Actor
@@ -76,7 +77,7 @@ class Operation:
     while_locked: ClassVar[bool] = False
     cancellable: ClassVar[bool] = False  # while it is under way; its undo then leaves the instance as it was
     in_menu: ClassVar[bool] = True
-    limit: ClassVar[timedelta] = timedelta(minutes=5)
+    limit: ClassVar[timedelta] = timedelta(seconds=settings.OPERATION_LIMIT_SECONDS)
     steps: ClassVar[tuple[Step, ...]] = ()
 
     def __init__(self, action: Action, instance: Instance, lease: Lease, lane: str) -> None:
@@ -84,6 +85,7 @@ class Operation:
         self.instance = instance
         self.lease = lease
         self.lane_now = lane
+        self.calls = Calls(lease, self.limit)
 
     # facts ----------------------------------------------------------------------------------------
     @classmethod
@@ -114,19 +116,19 @@ class Operation:
     # what steps use -------------------------------------------------------------------------------
     @property
     def hypervisor(self) -> Hypervisor:
-        """The driver of the instance's host."""
-        from compute.hosts.connections import hypervisor_of
-
+        """The driver of the instance's host. Its calls are made while the lease is ours, and end in time."""
         assert self.instance.host is not None, "no host was chosen yet"
-        return hypervisor_of(self.instance.host)
+        return self.calls.to(self.instance.host)
 
     def note(self, **progress: Any) -> None:
         """Leave something with the operation, for later steps, for people, and for whoever takes over."""
+        self.lease.check()
         self.action.progress.update(progress)
         Action.objects.filter(pk=self.action.pk).update(progress=self.action.progress)
 
     def set_instance(self, **fields: Any) -> None:
         """Change fields of the instance, in the row and in hand."""
+        self.lease.check()
         Instance.objects.filter(pk=self.instance.pk).update(updated_at=timezone.now(), **fields)
         for name, value in fields.items():
             setattr(self.instance, name, value)

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,25 +36,54 @@ class Cancelled(Lost):
     """The operation is ours, but somebody asked for its end: what was done is to be undone."""
 
 
+def clock() -> float:
+    """Seconds that go on while the machine sleeps or the process stands still."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class Lease:
-    """The right to work on one action. ``undoing``: what is done now takes the operation back."""
+    """The right to work on one action. ``undoing``: what is done now takes the operation back.
+
+    Its end is known here without a question to the database: ``lapsed`` is never later than what
+    others see there, provided that their clocks go as fast.
+    """
 
     def __init__(self, action_id: int, owner: str) -> None:
         self.action_id = action_id
         self.owner = owner
         self.undoing = False
+        self._until = clock() + settings.LEASE_SECONDS
 
     def renew(self, **fields: Any) -> None:
         """Push the end further out, and write these fields of the action with it.
 
         Raises Cancelled when somebody asked for the operation's end, and Lost when it was ended or taken over.
         """
-        until = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
-        if self._wanted().update(lease_until=until, **fields):
+        if self._push(self._wanted(), **fields):
             return
         if self._mine().exists():
             raise Cancelled(f"action {self.action_id} is to be undone")
         raise Lost(f"action {self.action_id} is no longer this worker's")
+
+    def lapsed(self) -> bool:
+        """Whether it may have run out: the process stood still, or the database was away. Asks nobody."""
+        return clock() >= self._until
+
+    def check(self) -> None:
+        """For right before something that nobody else may be doing. Raises Lost when another may be at it.
+
+        One that has run out is pushed out again, if nobody has taken the operation up meanwhile.
+        """
+        if self.lapsed() and not self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner)):
+            raise Lost(f"action {self.action_id} was this worker's, before it slept")
+
+    def _push(self, rows: QuerySet[Action], **fields: Any) -> bool:
+        """Push the end out in these rows. Whether there was one."""
+        until = clock() + settings.LEASE_SECONDS
+        if not rows.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS), **fields):
+            return False
+        self._until = until
+        return True
 
     def held(self) -> bool:
         """Whether it still is ours and the operation still wanted."""
@@ -89,9 +119,7 @@ class Lease:
         try:
             while not stop.wait(settings.LEASE_SECONDS / 3):
                 try:
-                    Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(
-                        lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
-                    )
+                    self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
                 except Exception:
                     log.exception("could not renew the lease of action %s; trying on", self.action_id)
         finally:

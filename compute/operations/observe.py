@@ -52,7 +52,7 @@ RULES: dict[tuple[VmState, PowerState], Rule] = {
     (VmState.PAUSED, PowerState.CRASHED): Rule.STOPPED,
     **{
         (vm_state, power): Rule.KEEP_OFF
-        for vm_state in (VmState.STOPPED, VmState.SOFT_DELETED)
+        for vm_state in (VmState.STOPPED, VmState.SOFT_DELETED, VmState.SHELVED)
         for power in (PowerState.RUNNING, PowerState.PAUSED, PowerState.SUSPENDED)
     },
 }

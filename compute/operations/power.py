@@ -87,7 +87,7 @@ class KeepOff(Stop):
     wire = None
     logged_as = "stop"
     label = "Power off"
-    allowed = frozenset({VmState.STOPPED, VmState.SOFT_DELETED})
+    allowed = frozenset({VmState.STOPPED, VmState.SOFT_DELETED, VmState.SHELVED})
     leads_to = None
     launched = False
     in_menu = False

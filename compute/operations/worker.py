@@ -258,6 +258,8 @@ def _undo(operation: Operation, done: list[Step]) -> Unreachable | None:
             continue
         try:
             step.undo(operation)
+        except Lost:
+            raise
         except Exception as error:
             log.exception("undoing %s of %s", step.name, operation.instance.pk)
             unreachable = error if isinstance(error, Unreachable) else unreachable

@@ -1,7 +1,9 @@
-"""Every call that an operation makes to the driver fails, or kills its worker: afterwards all must be sound."""
+"""Every call that an operation makes to the driver fails, hangs or kills its worker: afterwards all must be sound."""
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +13,9 @@ import pytest
 
 from compute import quota
 from compute.hosts.connections import hypervisor_of
-from compute.hypervisor.fake.faults import Fault
+from compute.hypervisor.fake.faults import Fault, hanging
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration
+from compute.operations.calls import Call
 from compute.operations.create import BootRequest, create
 from compute.operations.layout import Layout
 from compute.operations.worker import perform
@@ -81,14 +84,34 @@ def strike(host: Host, instance: Instance, act: Act, fault: tuple[str, int, str]
     driver.inject(Fault("*", call=call, do=kind, when=when))  # type: ignore[arg-type]
     act(instance)
     if kind == "kill":
-        for _ in range(3):
-            action = Action.objects.filter(instance=instance, state__in=OPEN_STATES).order_by("id").first()
-            if action is None or perform_in_another_process(action):
-                break
+        _die(instance)
         driver.heal()
-    instance = finish(instance)
+    instance = _outwaited(instance) if kind == "hang" else finish(instance)
     driver.heal()
+    hanging.end()  # in the end it returns, after all
     return instance
+
+
+def _die(instance: Instance) -> None:
+    """Let workers die of it."""
+    for _ in range(3):
+        action = Action.objects.filter(instance=instance, state__in=OPEN_STATES).order_by("id").first()
+        if action is None or perform_in_another_process(action):
+            return
+
+
+def _outwaited(instance: Instance) -> Instance:
+    """See what is open to its end; the time of a call that hangs is over as soon as it hangs."""
+
+    def impatient(call: Call, until: float) -> Any:
+        while call._thread not in hanging:
+            with contextlib.suppress(queue.Empty):
+                return call._said.get(timeout=0.01)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Call, "_next", impatient)
+        return finish(instance)
 
 
 def assert_sound(host: Host, instance: Instance, about: object = "") -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
 
-from compute.hypervisor import interface
+from compute.hypervisor import fence, interface
 from compute.hypervisor.fake.state import State
 
 P = ParamSpec("P")
@@ -25,7 +26,7 @@ class Fault:
 
     ``when`` is "before" the verb does its work or "after" it. ``times`` calls in a row are hit.
     ``error`` is the name of one of the six errors, for "fail"; ``seconds`` is for "hang", after
-    which the call goes on. "kill" ends the process as SIGKILL does.
+    which the call goes on, unless ``hanging.end()`` comes before. "kill" ends the process as SIGKILL does.
     """
 
     verb: str
@@ -35,6 +36,33 @@ class Fault:
     when: Literal["before", "after"] = "before"
     seconds: float = 3600.0
     times: int = 1
+
+
+class Hanging:
+    """The calls of this process that hang now."""
+
+    def __init__(self) -> None:
+        self._threads: set[threading.Thread] = set()
+        self._over = threading.Event()
+
+    def here(self, seconds: float) -> None:
+        """This thread's call hangs."""
+        self._threads.add(threading.current_thread())
+        self._over.wait(seconds)
+
+    def __contains__(self, thread: threading.Thread) -> bool:
+        return thread in self._threads
+
+    def end(self) -> int:
+        """All go on, and are waited for. Returns how many they were."""
+        self._over.set()
+        threads, self._threads, self._over = self._threads, set(), threading.Event()
+        for thread in threads:
+            thread.join()
+        return len(threads)
+
+
+hanging = Hanging()
 
 
 class Faulty:
@@ -81,6 +109,7 @@ def _troubled(method: Callable[P, R], recorded: bool) -> Callable[P, R]:
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        fence.check()
         state: State = args[0]._state  # type: ignore[attr-defined]  # the first argument is self
         if recorded:
             state.note("call", f"{name} {_named(args[1])}".strip() if len(args) > 1 else name)
@@ -121,6 +150,6 @@ def _strike(faults: list[dict[str, Any]], when: str) -> None:
         if fault["do"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if fault["do"] == "hang":
-            time.sleep(fault["seconds"])
+            hanging.here(fault["seconds"])
         if fault["do"] == "fail":
             raise getattr(interface, fault["error"])(f"{fault['verb']} was told to fail")

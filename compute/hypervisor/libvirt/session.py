@@ -11,6 +11,7 @@ from uuid import UUID
 
 import libvirt
 
+from compute.hypervisor import fence
 from compute.hypervisor.interface import Gone, Unreachable, Unsupported
 from compute.hypervisor.libvirt import event_loop
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
@@ -46,6 +47,7 @@ class Session:
 
     def connection(self) -> Any:
         """The open connection. Raises Unreachable if the host does not answer."""
+        fence.check()
         with self._lock:
             if self._process != os.getpid():
                 self._forget_parent()

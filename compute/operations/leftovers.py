@@ -1,0 +1,81 @@
+"""What lies on a host and nobody needs: found by the names of guests and volumes, removed by the watcher.
+
+A deletion does not wait for a host that is down, a boot leaves a host that does not answer, and what a
+host was asked for may happen after everybody has given it up. So each watch begins with a look for what
+is left of instances that are deleted or have moved on, and looks again from time to time.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import timedelta
+from uuid import UUID
+
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from compute.hypervisor.interface import Hypervisor
+from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
+from compute.operations.layout import Layout
+
+log = logging.getLogger(__name__)
+
+# Nothing is a leftover whose instance has changed within this time.
+SETTLED = timedelta(seconds=60)
+
+
+def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: Iterable[str] = ()) -> None:
+    """Remove what should not be among these guests and volumes of a host. Raises what the host raises."""
+    names = list(volumes)
+    for instance_id in departed(host, {*guests, *owners(names)}):
+        if departed(host, {instance_id}):  # asked again: a request may have come since
+            log.warning("host %s: removing what is left of %s, which is not there any more", host.name, instance_id)
+            _remove_all(hypervisor, instance_id)
+    for volume in strays(host, names):
+        if strays(host, [volume]):
+            log.warning("host %s: removing volume %s, which nothing needs", host.name, volume)
+            hypervisor.delete_volume(volume)
+
+
+def departed(host: Host, present: set[UUID]) -> list[UUID]:
+    """Those of these instances that were deleted, or belong to another host or to none, with nothing under way.
+
+    Instances that this database does not know are another's.
+    """
+    gone = Q(deleted_at__lt=timezone.now() - SETTLED)
+    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host))
+    return list(Instance.objects.filter(gone | elsewhere, pk__in=present).values_list("pk", flat=True))
+
+
+def strays(host: Host, volumes: Iterable[str]) -> list[str]:
+    """Those of these volumes that belong to an instance which is here, at rest, and does not need them."""
+    named = list(volumes)
+    here = {instance.id: instance for instance in _at_rest().filter(pk__in=owners(named), host=host)}
+    needed = {volume for instance in here.values() for volume in Layout.of(instance).volumes()}
+    for migration in Migration.objects.filter(instance__in=here, status__in=OPEN_MIGRATIONS):
+        old = Layout(migration.instance_id, migration.old_flavor, migration.old_volume_names)
+        needed |= set(old.volumes())
+    return [volume for volume in named if volume not in needed and owners([volume]) & here.keys()]
+
+
+def owners(volumes: Iterable[str]) -> set[UUID]:
+    """The instances that these volumes are named after; others (images' bases) begin otherwise."""
+    found = set()
+    for name in volumes:
+        with suppress(ValueError):
+            found.add(UUID(name[:36]))
+    return found
+
+
+def _at_rest() -> QuerySet[Instance]:
+    """The living instances that nobody is at, and that nobody was at a moment ago."""
+    settled = Instance.objects.alive().filter(task_state=None, updated_at__lt=timezone.now() - SETTLED)
+    return settled.exclude(actions__state__in=OPEN_STATES)
+
+
+def _remove_all(hypervisor: Hypervisor, instance_id: UUID) -> None:
+    hypervisor.remove(instance_id)
+    for volume in hypervisor.volumes(prefix=str(instance_id)):
+        hypervisor.delete_volume(volume)
