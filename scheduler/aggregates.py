@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from compute.models import Aggregate
+from compute.models import Aggregate, Host
 
 # Keys of an aggregate's metadata that stand instead of its hosts' own ratios; the smallest wins.
 RATIO_KEYS = {
@@ -90,3 +90,12 @@ def read() -> Aggregates:
     return Aggregates(
         AggregateView(name, metadata, frozenset(members.get(number, ()))) for number, name, metadata in rows
     )
+
+
+def ratios_of(host: Host) -> dict[str, float]:
+    """A host's overcommit as it is claimed by, its aggregates' included: cpu_ratio, memory_ratio, disk_ratio.
+
+    Reads ``host.aggregates``; prefetch them for a list.
+    """
+    over = Aggregates(AggregateView(one.name, one.metadata, frozenset({host.pk})) for one in host.aggregates.all())
+    return {field: getattr(host, field) for field in RATIO_KEYS} | over.ratios(host.pk)

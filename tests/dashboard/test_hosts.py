@@ -36,7 +36,7 @@ def test_the_list_asks_a_fixed_number_of_queries(root: Persona, browse, django_a
     for number in range(3):
         Host.objects.create(name=f"more-{number}", uri=f"fake://more-{number}")
     client = browse(root)
-    with django_assert_num_queries(5):
+    with django_assert_num_queries(6):
         client.get("/cloud/hosts/")
 
 

@@ -54,9 +54,7 @@ class ResourceProviders(PlacementView):
         if (key := self.only("uuid")) is not None:
             rows = rows.filter(uuid=uuid_of(key, "uuid"))
         asked = wanted(self)
-        if asked.any_of or asked.none_of:
-            rows = rows.prefetch_related("aggregates")
-        fitting = [host for host in rows if asked.fits(host, stocks(host))]
+        fitting = [host for host in rows.prefetch_related("aggregates") if asked.fits(host, stocks(host))]
         return Response({"resource_providers": [PROVIDER.render(host, self.version, self) for host in fitting]})
 
 

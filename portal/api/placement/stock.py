@@ -8,6 +8,7 @@ import os_resource_classes
 
 from compute.allocations import Amounts
 from compute.models import Host
+from scheduler.aggregates import ratios_of
 
 STANDARD_CLASSES: tuple[str, ...] = tuple(os_resource_classes.STANDARDS)
 VCPU, MEMORY_MB, DISK_GB = os_resource_classes.VCPU, os_resource_classes.MEMORY_MB, os_resource_classes.DISK_GB
@@ -44,11 +45,15 @@ class Stock:
 
 
 def stocks(host: Host) -> dict[str, Stock]:
-    """What a host has, by class; a class of which it has nothing is left out, as placement has it."""
+    """What a host has, by class; a class of which it has nothing is left out, as placement has it.
+
+    The ratios are those of its aggregates where they have some: reads ``host.aggregates``.
+    """
+    ratio = ratios_of(host)
     found = {
-        VCPU: Stock(host.vcpus, 0, host.cpu_ratio, host.vcpus_used),
-        MEMORY_MB: Stock(host.memory_mb, host.reserved_memory_mb, host.memory_ratio, host.memory_mb_used),
-        DISK_GB: Stock(host.disk_gb, host.reserved_disk_gb, host.disk_ratio, host.disk_gb_used),
+        VCPU: Stock(host.vcpus, 0, ratio["cpu_ratio"], host.vcpus_used),
+        MEMORY_MB: Stock(host.memory_mb, host.reserved_memory_mb, ratio["memory_ratio"], host.memory_mb_used),
+        DISK_GB: Stock(host.disk_gb, host.reserved_disk_gb, ratio["disk_ratio"], host.disk_gb_used),
     }
     return {name: stock for name, stock in found.items() if stock.total > 0}
 

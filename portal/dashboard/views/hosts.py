@@ -18,6 +18,7 @@ from compute.models import Host, HostSample, HostState, Instance
 from portal.dashboard import answers, menus
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.instances import Row, addresses_of, with_addresses
+from scheduler.aggregates import ratios_of
 
 # range → (how far back, seconds that one point of the chart stands for)
 RANGES = {"1h": (timedelta(hours=1), 10), "24h": (timedelta(hours=24), 240), "7d": (timedelta(days=7), 1800)}
@@ -46,7 +47,9 @@ def state_of(host: Host) -> str:
 
 
 def capacities(host: Host) -> list[dict[str, Any]]:
-    """What is claimed of what may be claimed (overcommit included)."""
+    """What is claimed of what may be claimed, by the overcommit of the host or its aggregates."""
+    for field, ratio in ratios_of(host).items():
+        setattr(host, field, ratio)  # for this page alone: the row is not saved
     return [
         {"name": "vCPUs", "used": host.vcpus_used, "total": host.vcpu_capacity, "unit": ""},
         {"name": "Memory", "used": host.memory_mb_used, "total": host.memory_capacity_mb, "unit": "mib"},
@@ -57,7 +60,7 @@ def capacities(host: Host) -> list[dict[str, Any]]:
 @admin_page
 def hosts(request: PortalRequest) -> HttpResponse:
     """All hosts."""
-    rows = [(host, state_of(host), capacities(host)) for host in Host.objects.all()]
+    rows = [(host, state_of(host), capacities(host)) for host in Host.objects.prefetch_related("aggregates")]
     return render(request, "hosts/list.html", {"hosts": rows})
 
 
