@@ -17,6 +17,7 @@ from compute.operations import OPERATIONS, siblings
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import request
 from compute.operations.worker import perform
+from scheduler import pick
 from tests.conftest import Cloud, Persona
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,7 +54,7 @@ def states() -> list[str]:
 def passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many instances each scheduling pass was about."""
     sizes: list[int] = []
-    real = siblings.place_many
+    real = pick.place_many
 
     def counted(requests: Any) -> Any:
         sizes.append(len(requests))
