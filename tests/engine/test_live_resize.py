@@ -9,12 +9,12 @@ import pytest
 
 from compute import quota
 from compute.errors import Conflict, Invalid, QuotaExceeded
+from compute.headroom import Headroom, headroom_of
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
 from compute.models import Action, Flavor, Host, Instance, QuotaLimit, VmState
 from compute.operations import OPERATIONS
 from compute.operations.engine import request
-from compute.headroom import Headroom, headroom_of
 from compute.operations.live_resize import misfit_live
 from compute.operations.reset_state import reset_state
 from compute.operations.worker import perform
