@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 LOOP_SECONDS = 1.0
 RECONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.2  # a stop that a start follows at once (a reboot) is no news
-VOLUMES_LOOK_SECONDS = 600.0
+SYNCS_PER_LOOK = 5  # at the volumes: guests are looked at by each
 CHANGES_KEPT = timedelta(hours=1)
 MESSAGES_KEPT = timedelta(days=7)
 PRUNE_SECONDS = 300.0
@@ -57,7 +57,7 @@ class HostWatch(threading.Thread):
         self._events: queue.Queue[UUID | None] = queue.Queue()
         self._lost = ""
         self._last_usage: HostUsage | None = None
-        self._next_volumes = time.monotonic() + VOLUMES_LOOK_SECONDS
+        self._syncs = 0
 
     def run(self) -> None:
         """Connect, follow, and connect again when the host was lost."""
@@ -148,8 +148,8 @@ class HostWatch(threading.Thread):
         if changed:
             log.info("host %s: %d instances were not as their rows said", self.host.name, changed)
         ours = {uuid for uuid, guest in guests.items() if guest.managed}
-        if at_start or time.monotonic() >= self._next_volumes:
-            self._next_volumes = time.monotonic() + VOLUMES_LOOK_SECONDS
+        self._syncs += 1
+        if at_start or self._syncs % SYNCS_PER_LOOK == 0:
             leftovers.remove(self.host, hypervisor, ours, hypervisor.volumes())
         else:
             leftovers.remove(self.host, hypervisor, ours)

@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
@@ -21,9 +22,6 @@ from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migrati
 from compute.operations.layout import Layout
 
 log = logging.getLogger(__name__)
-
-# Nothing is a leftover whose instance has changed within this time.
-SETTLED = timedelta(seconds=60)
 
 
 def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: Iterable[str] = ()) -> None:
@@ -44,7 +42,7 @@ def departed(host: Host, present: set[UUID]) -> list[UUID]:
 
     Instances that this database does not know are another's.
     """
-    gone = Q(deleted_at__lt=timezone.now() - SETTLED)
+    gone = Q(deleted_at__lt=_settled())
     elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host))
     return list(Instance.objects.filter(gone | elsewhere, pk__in=present).values_list("pk", flat=True))
 
@@ -69,9 +67,14 @@ def owners(volumes: Iterable[str]) -> set[UUID]:
     return found
 
 
+def _settled() -> datetime:
+    """Nothing is a leftover whose instance has changed since."""
+    return timezone.now() - timedelta(seconds=settings.STATE_SYNC_SECONDS)
+
+
 def _at_rest() -> QuerySet[Instance]:
     """The living instances that nobody is at, and that nobody was at a moment ago."""
-    settled = Instance.objects.alive().filter(task_state=None, updated_at__lt=timezone.now() - SETTLED)
+    settled = Instance.objects.alive().filter(task_state=None, updated_at__lt=_settled())
     return settled.exclude(actions__state__in=OPEN_STATES)
 
 

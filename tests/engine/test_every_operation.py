@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +34,7 @@ from compute.models import (
     VmState,
 )
 from compute.networks.plugging import NetworkRequest
-from compute.operations import OPERATIONS, leftovers
+from compute.operations import OPERATIONS
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import offered, request
 from compute.operations.held import amounts
@@ -164,6 +163,7 @@ REMEDY = {"resized": "revertResize", "rescued": "unrescue", "shelved": "shelve_o
 def story(cloud: Cloud, alice: Persona, shared_host: Host, settings: Any) -> Story:
     """Somebody who owns things."""
     settings.SHELVED_OFFLOAD_SECONDS = -1
+    settings.STATE_SYNC_SECONDS = 0
     return Story(cloud, alice, shared_host, settings)
 
 
@@ -198,9 +198,7 @@ def asked(story: Story, instance: Instance, name: str) -> None:
 
 def looked_after(story: Story, instance: Instance, fault: tuple[str, int, str]) -> Instance:
     """The watcher has looked. What a call did after it was given up and no rule puts right, its user does."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(leftovers, "SETTLED", timedelta(0))
-        HostWatch(story.host)._sync(hypervisor_of(story.host), at_start=True)
+    HostWatch(story.host)._sync(hypervisor_of(story.host), at_start=True)
     instance = finish(instance)
     if fault[0] == "hang" and instance.host == story.host and not is_as_its_rows(story.host, instance):
         remedy = REMEDY.get(instance.vm_state, "reboot_hard")

@@ -10,8 +10,8 @@ import pytest
 from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
-from compute.hosts.watcher import HostWatch, Watcher, cpu_percent, prune
-from compute.hypervisor.interface import HostUsage, PowerState
+from compute.hosts.watcher import SYNCS_PER_LOOK, HostWatch, Watcher, cpu_percent, prune
+from compute.hypervisor.interface import GuestEvent, GuestEventKind, HostUsage, PowerState
 from compute.models import Action, Change, Host, HostSample, Instance
 from compute.operations import OPERATIONS
 from compute.operations.create import BootRequest, create
@@ -127,6 +127,8 @@ TABLE = [
     ("stopped", None, "stopped", 0, None, None),
     ("soft-delete", S.RUNNING, "soft-delete", 1, "keep_off", None),
     ("soft-delete", S.SHUTDOWN, "soft-delete", 4, None, None),
+    ("shelved", S.RUNNING, "shelved", 1, "keep_off", None),
+    ("shelved", S.SHUTDOWN, "shelved", 4, None, None),
     ("suspended", S.SHUTDOWN, "suspended", 4, None, None),
     ("suspended", S.RUNNING, "suspended", 1, None, None),
     ("rescued", S.SHUTDOWN, "rescued", 4, None, None),
@@ -209,6 +211,70 @@ def test_volumes_without_a_guest_are_found_when_the_watch_begins(host, instance)
     assert driver.volumes(prefix=str(instance.id)) != {}
     HostWatch(host)._sync(driver, at_start=True)
     assert set(driver.volumes()) == others != set()
+
+
+def settle() -> None:
+    """The last change is long ago."""
+    Instance.objects.update(updated_at=timezone.now() - timedelta(hours=1))
+
+
+@pytest.mark.parametrize("to", ["another host", "no host"])
+def test_what_moved_away_is_removed_where_it_was(host, instance, to):
+    """Evacuated, shelved, or a boot that went to the next host when this one did not answer."""
+    other = Host.objects.create(name="other", uri="fake://other", state="up")
+    Instance.objects.update(host=other if to == "another host" else None, vm_state="error")
+    driver = hypervisor_of(host)
+    HostWatch(host)._sync(driver, at_start=True)
+    assert instance.id in driver.guests()  # it was changed a moment ago
+    settle()
+    Instance.objects.update(task_state="spawning")
+    HostWatch(host)._sync(driver, at_start=True)
+    assert instance.id in driver.guests()  # something is under way
+    Instance.objects.update(task_state=None)
+    HostWatch(host)._sync(driver, at_start=True)
+    assert driver.guests() == {}
+    assert driver.volumes(prefix=str(instance.id)) == {}
+    after = Instance.objects.get()
+    assert (after.vm_state, after.deleted_at) == ("error", None)
+
+
+def test_guests_that_this_database_does_not_know_are_anothers(host, instance):
+    driver = hypervisor_of(host)
+    Instance.objects.all().delete()
+    HostWatch(host)._sync(driver, at_start=True)
+    assert instance.id in driver.guests()
+
+
+def test_a_volume_that_nothing_needs_is_removed_from_time_to_time(host, instance):
+    driver = hypervisor_of(host)
+    mine = set(driver.volumes(prefix=str(instance.id)))
+    driver.create_volume(f"{instance.id}-root-999", 1 << 20)
+    driver.create_volume(f"{instance.id}-copy", 1 << 20)
+    driver.create_volume("somebody-elses", 1 << 20)
+    settle()
+    watch = HostWatch(host)
+    for _ in range(SYNCS_PER_LOOK - 1):
+        watch._sync(driver)
+    assert set(driver.volumes(prefix=str(instance.id))) > mine
+    watch._sync(driver)
+    assert set(driver.volumes(prefix=str(instance.id))) == mine
+    assert "somebody-elses" in driver.volumes()
+
+
+def test_a_stop_that_a_start_follows_at_once_changes_nothing(host, instance, settings):
+    """As a reboot looks from outside: both events are there before the guest is looked at."""
+    driver = hypervisor_of(host)
+    watch = HostWatch(host)
+    before = Instance.objects.values().get()
+    driver.destroy(instance.id)
+    watch._on_event(GuestEvent(instance.id, GuestEventKind.STOPPED, ""))
+    driver.start(instance.id)
+    watch._on_event(GuestEvent(instance.id, GuestEventKind.STARTED, ""))
+    settings.HOST_SAMPLE_SECONDS = 1
+    watch._wait_for_events(driver)
+    assert watch._events.empty()
+    assert Instance.objects.values().get() == before
+    assert list(Action.objects.values_list("operation", flat=True)) == ["create"]
 
 
 def test_the_watcher_reclaims(host, instance, settings, drain):
