@@ -9,7 +9,7 @@ import pytest
 from django.db import connections, transaction
 
 from compute.models import Host, Instance, ServerGroup
-from scheduler import claims
+from scheduler import cache, claims
 from scheduler.pick import Group, Request, evaluate, place, place_many
 from tests.scheduler.views import SMALL, request
 
@@ -226,7 +226,11 @@ def test_a_group_holds_when_its_members_come_at_once(cloud, three, policy, most,
 
 
 @pytest.mark.django_db(transaction=True)
-def test_multi_creates_at_once_never_exceed_a_capacity(cloud, three):
+@pytest.mark.parametrize("cached_from", [1, cache.CACHED_FROM])
+def test_multi_creates_at_once_never_exceed_a_capacity(cloud, three, monkeypatch, cached_from):
+    """Nor do they when each decides by what the process remembers."""
+    monkeypatch.setattr(cache, "CACHED_FROM", cached_from)
+    monkeypatch.setattr(cache, "hosts", cache.HostCache())
     kept: list[str] = []
 
     def work() -> None:
