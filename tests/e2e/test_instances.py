@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import libvirt
 import pytest
 
-from tests.e2e.cloud import Cloud
+from tests.e2e.cloud import LATEST, SERVERS, Cloud
+from tests.e2e.nacelle import wait_until
 from tests.e2e.serial_port import SerialPort
 
 pytestmark = pytest.mark.real
@@ -64,3 +68,19 @@ def test_power_goes_off_and_on_and_a_reboot_starts_the_guest_anew(cloud: Cloud) 
             cloud.wait_for_status(server_id, "ACTIVE")
             assert cloud.libvirt.lookupByUUIDString(server_id).ID() != before
             cloud.wait_for_login(server_id)
+
+
+def test_a_guest_that_somebody_else_starts_is_powered_off_again(cloud: Cloud) -> None:
+    with cloud.launched("sleeper") as server_id:
+        cloud.act(server_id, **{"os-stop": None})
+        cloud.wait_for_status(server_id, "SHUTOFF")
+        with contextlib.suppress(libvirt.libvirtError):  # it may be off again before it is quite on
+            cloud.libvirt.lookupByUUIDString(server_id).create()
+
+        def logged() -> list[str]:
+            found = cloud.wire.get(f"{SERVERS}/{server_id}/os-instance-actions", **LATEST).json["instanceActions"]
+            return [str(one["action"]) for one in found]
+
+        wait_until("it was noticed", lambda: logged() == ["stop", "stop", "create"])
+        cloud.wait_for_status(server_id, "SHUTOFF")
+        assert not cloud.is_running(server_id)
