@@ -25,6 +25,7 @@ PROCEDURES = {
     "storageVolCreateXML": 93,
     "storageVolCreateXMLFrom": 125,
     "domainCreateWithFlags": 196,
+    "domainShutdownFlags": 258,
     "domainDefineXMLFlags": 350,
 }
 
