@@ -40,9 +40,9 @@ Servers say whether they are locked.
 Administrators see and change key pairs of other users.
 Services can be forced down.
 (Quotas no longer count fixed networks.)
-(Server groups say whose they are.)
+Server groups say whose they are.
 (Evacuating no longer takes a password.)
-(Server groups take soft policies.)
+Server groups take soft policies.
 Administrators see the status of a server's host.
 Crash dumps.
 (The project in the path is optional; here it always was.)
@@ -68,7 +68,7 @@ Networks must be named at creation, and may be auto or none.
 An unknown status in a list of servers is an error.
 The limit of image metadata is gone.
 (Usage has pages.)
-(Aggregates have a UUID.)
+Aggregates have a UUID.
 Tags on network cards at creation, again.
 (Nova's proxy of hosts is gone.)
 Actions on fixed and floating addresses are gone.
@@ -91,7 +91,7 @@ Lists of actions have pages and a time of change.
 Flavors show their extra specs.
 The steps of an action say on which host they ran; the name is for administrators.
 Servers show the certificates that their image must be signed with: none here.
-(Server groups have one policy with rules.)
+Server groups have one policy with rules.
 (Aborting a queued live migration.)
 Lists of servers and actions are filtered by changes-before.
 (The type of a boot volume.)
@@ -108,7 +108,7 @@ Unshelving into a zone.
 (The topology of a server.)
 (Volumes that are deleted with their server, at attachment.)
 (Migrations say whose they are.)
-(Images cached on the hosts of an aggregate.)
+Images cached on the hosts of an aggregate.
 (Accelerators.)
 Everybody filters servers by zone, key pair, times and states.
 Administrators see the details of an action's failed steps.
