@@ -92,6 +92,7 @@ class HostWatch(threading.Thread):
             if time.monotonic() >= next_sync:
                 self._sync(hypervisor)
                 next_sync = time.monotonic() + settings.STATE_SYNC_SECONDS
+            connection.close()  # there may be more hosts than the pool has connections
             self._wait_for_events(hypervisor)
 
     def _on_event(self, event: GuestEvent) -> None:
@@ -116,6 +117,7 @@ class HostWatch(threading.Thread):
             self.stopping.wait(SETTLE_SECONDS)
             for uuid in {first, *self._waiting()}:
                 observe(self.host, uuid, looking_at(hypervisor))
+            connection.close()
 
     def _waiting(self) -> set[UUID]:
         waiting: set[UUID] = set()

@@ -84,7 +84,7 @@ def main() -> int:
 @contextlib.contextmanager
 def running() -> Iterator[Nacelle]:
     """A Nacelle with fake hosts alone; nothing of it stays."""
-    nacelle = Nacelle(NACELLE_LOG_LEVEL="WARNING")
+    nacelle = Nacelle(NACELLE_LOG_LEVEL="WARNING", NACELLE_RAM_RATIO="1.0")  # a fake guest has its memory for real
     nacelle.data.mkdir(mode=0o750, exist_ok=True)
     try:
         os.environ.update(nacelle.settings, **nacelle.servers.environment, DJANGO_SETTINGS_MODULE="portal.settings")
@@ -133,7 +133,7 @@ def furnish(data: Path) -> None:
         register_image(
             name="tiny", path=Path(file.name), disk_format="raw", visibility="public", properties={}, project=project
         )
-    memory_mb = 512 + PER_HOST * NANO_MB * 2 // 3  # at the ratio of 1.5, beside what is kept back
+    memory_mb = 512 + PER_HOST * NANO_MB  # beside what is kept back
     for number in range(1, HOSTS + 1):
         uri = f"fake://{data}/host-{number}.fake?host=fake-{number}&vcpus=8&memory={memory_mb}&disk=500"
         add_host(SYSTEM, uri=uri, name=f"fake-{number}")
