@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 import threading
@@ -25,7 +24,7 @@ def frame(opcode: int, payload: bytes, fin: bool = True) -> bytes:
         head += struct.pack(">BH", 0x80 | 126, len(payload))
     else:
         head += struct.pack(">BQ", 0x80 | 127, len(payload))
-    mask = os.urandom(4)
+    mask = b"\x37\xfa\x21\x3d"
     return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 

@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from compute.models import Action, Flavor, FlavorAccess, Host, Image, Instance, KeyPair, Network, QuotaLimit
+from compute.models import (
+    Action,
+    Aggregate,
+    Flavor,
+    FlavorAccess,
+    Host,
+    Image,
+    Instance,
+    KeyPair,
+    Network,
+    QuotaLimit,
+    ServerGroup,
+)
 from portal.api.table import Call, calls_document, served_calls
 from portal.identity.policy import rules
 from tests.api.compute.conftest import NEWEST, at
@@ -51,7 +63,9 @@ def path_of(cloud: Cloud, active: Instance, alice: Persona) -> Callable[[Call], 
         "request_id": Action.objects.get(instance=active).request_id, "image_id": cloud.image.id,
         "network_id": cloud.network.id, "group_id": active.ports.get().security_groups.get().id,
         "hypervisor_id": cloud.host.uuid, "service_id": cloud.host.service_uuid,
+        "aggregate_id": Aggregate.objects.create(name="racks").id,
     }  # fmt: skip
+    together = ServerGroup.objects.create(name="pair", project=cloud.demo, user=alice.user, policy="affinity")
     Instance.objects.update(tags=["red"])
     Flavor.objects.filter(pk=cloud.nano.pk).update(extra_specs={"tier": "x"}, is_public=False)
     Image.objects.filter(pk=cloud.image.pk).update(properties={"tier": "x"})
@@ -62,6 +76,8 @@ def path_of(cloud: Cloud, active: Instance, alice: Persona) -> Callable[[Call], 
             return call.path.format(**{**parts, "hypervisor_id": cloud.host.name})
         if call.until and "{hypervisor_id}" in call.path:
             return call.path.format(**{**parts, "hypervisor_id": cloud.host.uuid})
+        if "os-server-groups" in call.path:
+            return call.path.format(**{**parts, "group_id": together.id})
         return call.path.format(**parts)
 
     return fill
@@ -73,7 +89,7 @@ def send(persona: Persona, call: Call, path: str) -> Any:
 
 
 def everything() -> list[Any]:
-    models = (Instance, Action, Flavor, FlavorAccess, Host, Image, KeyPair, Network, QuotaLimit)
+    models = (Instance, Action, Aggregate, Flavor, FlavorAccess, Host, Image, KeyPair, Network, QuotaLimit, ServerGroup)
     return [list(model.objects.order_by("pk").values()) for model in models]
 
 

@@ -27,13 +27,13 @@ def test_the_version(anyone: Persona, path: str) -> None:
 
 def test_services_and_endpoints(root: Persona, alice: Persona, anyone: Persona) -> None:
     services = root.get("/identity/v3/services").json()["services"]
-    assert {one["type"] for one in services} == {"identity", "compute", "image", "network"}
+    assert {one["type"] for one in services} == {"identity", "compute", "image", "network", "placement"}
     [nova] = root.get("/identity/v3/services?type=compute&name=None").json()["services"]
     assert root.get(f"/identity/v3/services/{nova['id']}").json() == {"service": nova}
     public = root.get(f"/identity/v3/endpoints?interface=public&service_id={nova['id']}").json()["endpoints"]
     assert [one["url"].rsplit("/", 2)[1:] for one in public] == [["compute", "v2.1"]]
     assert root.get(f"/identity/v3/endpoints/{public[0]['id']}").json() == {"endpoint": public[0]}
-    assert len(root.get("/identity/v3/endpoints").json()["endpoints"]) == 12
+    assert len(root.get("/identity/v3/endpoints").json()["endpoints"]) == 15
     for kind in ("services", "endpoints", "regions"):
         assert root.get(f"/identity/v3/{kind}/nothing").status_code == 404
         assert anyone.get(f"/identity/v3/{kind}").status_code == 401

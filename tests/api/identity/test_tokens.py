@@ -51,7 +51,7 @@ def test_a_password_gets_a_token_with_all_that_clients_read(cloud: Cloud, anyone
     assert token["project"] == {"id": cloud.demo.id, "name": "demo", "domain": {"id": "default", "name": "Default"}}
     assert {role["name"] for role in token["roles"]} == {"member", "reader"}
     assert token["expires_at"].endswith(".000000Z") and token["issued_at"] < token["expires_at"]
-    assert {service["type"] for service in token["catalog"]} == {"identity", "compute", "image", "network"}
+    assert {service["type"] for service in token["catalog"]} == {"identity", "compute", "image", "network", "placement"}
     assert {one["interface"] for one in token["catalog"][0]["endpoints"]} == {"public", "internal", "admin"}
     assert works(response["X-Subject-Token"])
 
