@@ -42,7 +42,7 @@ class AggregateForm(forms.Form):
         required=False,
         validators=[plain_text, no_colon],
         label="Availability zone",
-        help_text="Empty: its hosts stay in the zone that they are in.",
+        help_text="Empty: it makes no zone of its hosts.",
     )
 
 

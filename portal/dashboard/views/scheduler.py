@@ -58,8 +58,10 @@ class PartForm(forms.Form):
     def __init__(self, one: Setting, data: Any = None) -> None:
         super().__init__(data)
         if one.kind == PartKind.WEIGHER:
-            usual = f"Usually {one.usual_multiplier:g}. A negative one prefers the opposite."
-            self.fields["multiplier"] = forms.FloatField(help_text=usual, initial=one.multiplier_now)
+            least = getattr(one.made_of, "least_multiplier", None)
+            below = "A negative one prefers the opposite." if least is None else f"It is at least {least:g}."
+            said = f"The default is {one.usual_multiplier:g}. {below}"
+            self.fields["multiplier"] = forms.FloatField(help_text=said, initial=one.multiplier_now)
         for option in one.declared:
             self.fields[option.name] = _field(option, one.options_now[option.name])
 
@@ -164,7 +166,7 @@ def remove(request: PortalRequest, kind: str, name: str) -> HttpResponse:
 @admin_action
 def reset(request: PortalRequest) -> HttpResponse:
     """Everything as delivered."""
-    return _done(request, lambda: configuration.reset(request.actor), "The scheduler is as delivered")
+    return _done(request, lambda: configuration.reset(request.actor), "The scheduler has its defaults again")
 
 
 def _done(request: PortalRequest, do: Any, said: str) -> HttpResponse:

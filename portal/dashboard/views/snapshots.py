@@ -79,7 +79,6 @@ def _tab(request: PortalRequest, instance: Instance, form: SnapshotForm) -> Http
         "form": form,
         "is_on": instance.vm_state in in_place.ON,
         "may_create": allows(actor, in_place.CreateSnapshot.policy, instance.project_id),
-        "refusal": in_place.CreateSnapshot.refusal(instance, actor),
         "may_revert": _may(in_place.RevertSnapshot, instance, actor),
         "may_delete": _may(in_place.DeleteSnapshot, instance, actor),
         "may_schedule": allows(actor, schedules.MODIFY, instance.project_id),
