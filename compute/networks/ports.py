@@ -96,6 +96,8 @@ def _give_addresses(port: Port, fixed: tuple[FixedAddress, ...] | None) -> None:
         if one.subnet_id is not None and one.subnet_id not in subnets:
             raise SubnetNotFound(f"Subnet {one.subnet_id} could not be found on network {port.network_id}.")
         among = [subnets[one.subnet_id]] if one.subnet_id is not None else list(subnets.values())
+        if not among:
+            raise InvalidIpForNetwork(f"Network {port.network_id} has no subnet, so there is no address on it.")
         if one.address is None:
             addresses.allocate_on(port, among[0])
         elif any(addresses.fits(subnet, one.address) for subnet in among):

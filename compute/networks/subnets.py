@@ -99,6 +99,8 @@ def update_subnet(*, actor: Actor, subnet: Subnet, fields: dict[str, Any]) -> No
             removals.schedule(network.pk)
         block = ranges.parse(subnet.cidr)
         gateway = _gateway(block, changed.get("gateway_ip", subnet.gateway_ip))
+        if PortAddress.objects.filter(subnet=subnet, address=str(gateway)).exists():
+            raise SubnetInUse(f"Unable to complete operation on subnet {subnet.pk}: a port has the address {gateway}.")
         pools = changed.get("allocation_pools", subnet.allocation_pools)
         changed["allocation_pools"] = ranges.checked_pools(block, gateway, pools)
         Subnet.objects.filter(pk=subnet.pk).update(**changed, updated_at=timezone.now())

@@ -310,3 +310,21 @@ def test_addresses_that_a_card_has_lost_come_last(alice: Any, cloud: Any, town: 
     made = alice.post(PORTS, {"port": {"network_id": town["network"]["id"]}}).json()["port"]
     assert made["fixed_ips"][0]["ip_address"] == "10.50.0.4"
     assert Port.objects.count() == 2
+
+
+def test_a_network_without_a_subnet_has_no_address_to_give(alice: Any) -> None:
+    made = network(alice, name="bare")
+    for fixed in ([{}], [{"ip_address": "10.50.0.9"}]):
+        fault(alice.post(PORTS, {"port": {"network_id": made["id"], "fixed_ips": fixed}}), 400, "InvalidIpForNetwork")
+    port = alice.post(PORTS, {"port": {"network_id": made["id"]}}).json()["port"]
+    fault(alice.put(f"{PORTS}/{port['id']}", {"port": {"fixed_ips": [{}]}}), 400, "InvalidIpForNetwork")
+    assert Port.objects.get().addresses.count() == 0
+
+
+def test_no_card_gets_the_gateways_address(alice: Any, town: Any) -> None:
+    fixed = [{"ip_address": "10.50.0.9"}]
+    assert alice.post(PORTS, {"port": {"network_id": town["network"]["id"], "fixed_ips": fixed}}).status_code == 201
+    path, pools = f"{SUBNETS}/{town['subnet']['id']}", [{"start": "10.50.0.20", "end": "10.50.0.30"}]
+    wanted = {"gateway_ip": "10.50.0.9", "allocation_pools": pools}
+    fault(alice.put(path, {"subnet": wanted}), 409, "SubnetInUse")
+    assert Subnet.objects.get(pk=town["subnet"]["id"]).gateway_ip == "10.50.0.1"
