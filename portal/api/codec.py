@@ -13,6 +13,8 @@ from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
 BODY_CAP_BYTES = 4 << 20
+# Far more than any call's body has, and far less than what writing it down again would stumble over.
+DEEPEST = 64
 # As JSON writes it. It is no part of any name or text, and PostgreSQL cannot store it.
 NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -32,9 +34,17 @@ class JSONParser(BaseParser):
         if NUL.search(raw):
             raise ParseError("The request body holds the character NUL.")
         try:
-            return orjson.loads(raw)
+            read = orjson.loads(raw)
         except orjson.JSONDecodeError as error:
             raise ParseError(f"The request body is not valid JSON: {error}.") from error
+        if raw.count(b"[") + raw.count(b"{") > DEEPEST and _is_deeper(read, DEEPEST):
+            raise ParseError(f"The request body is nested more than {DEEPEST} levels deep.")
+        return read
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return inner is not None and (levels == 0 or any(_is_deeper(one, levels - 1) for one in inner))
 
 
 class JSONRenderer(BaseRenderer):

@@ -19,6 +19,7 @@ KEYS = ("os:scheduler_hints", "OS-SCH-HNT:scheduler_hints")
 CIDR = re.compile(r"/[0-9a-f.:]+")
 QUERY_CAP = 65_535
 HINTS_CAP = 64
+SIZE_CAP = 65_535  # of all together, as user data: each server keeps them, and every decision about it reads them
 
 
 def hints_of(body: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +39,12 @@ def check_hints(hints: Any) -> None:
         raise ValidationError(
             f"Invalid input for field/attribute os:scheduler_hints. It must be an object of at most {HINTS_CAP} hints."
         )
-    if "\\u0000" in json.dumps(hints):
+    text = json.dumps(hints)
+    if len(text) > SIZE_CAP:
+        raise ValidationError(
+            f"Invalid input for field/attribute os:scheduler_hints. It must not be longer than {SIZE_CAP} characters."
+        )
+    if "\\u0000" in text:
         raise ValidationError("Invalid input for field/attribute os:scheduler_hints. It must not hold NUL.")
     for name, (is_good, form) in FORMS.items():
         if name in hints and not is_good(hints[name]):

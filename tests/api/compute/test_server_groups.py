@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -213,6 +214,8 @@ def test_hints_are_kept(cloud: Cloud, alice: Persona, key: str) -> None:
         {"different_cell": [1]},
         {"own": "a\x00b"},
         {f"hint-{number}": "x" for number in range(65)},
+        {"own": "x" * 65_535},
+        {"own": json.loads("[" * 900 + "]" * 900)},
     ],
 )
 def test_bad_hints(cloud: Cloud, alice: Persona, hints: Any) -> None:
