@@ -23,8 +23,12 @@ def network_of(near: object, cidr: object = "/24") -> Network:
 class SimpleCIDRAffinityFilter(Filter):
     """The host's address is in the network of the hints."""
 
-    sentence = "With the hints build_near_host_ip and cidr: keeps hosts with an address in that network."
+    sentence = (
+        "With the hints build_near_host_ip and cidr: keeps hosts with an address in that network. "
+        "Users learn hosts' addresses by asking."
+    )
     short = "not near the address asked for"
+    default = False
 
     def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
         """Those in it."""

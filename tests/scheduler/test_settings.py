@@ -34,7 +34,7 @@ def admin(root):
 def test_without_settings_it_is_as_the_code_says(db):
     assert names(FILTER) == [one.__name__ for one in FILTERS if one.default]
     assert names(WEIGHER) == [one.__name__ for one in WEIGHERS if one.default]
-    assert {"AllHostsFilter", "JsonFilter", "IoOpsFilter"}.isdisjoint(names(FILTER))
+    assert {"AllHostsFilter", "JsonFilter", "SimpleCIDRAffinityFilter", "IoOpsFilter"}.isdisjoint(names(FILTER))
 
 
 def test_each_has_a_sentence_and_clean_defaults():
