@@ -9,13 +9,13 @@ from django.core.asgi import get_asgi_application
 http = get_asgi_application()
 
 from channels.routing import ProtocolTypeRouter, URLRouter  # noqa: E402  # models must be ready first
-from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier  # noqa: E402
-from channels.sessions import SessionMiddlewareStack  # noqa: E402
-from django.urls import path, re_path  # noqa: E402
+from channels.security.websocket import AllowedHostsOriginValidator, WebsocketDenier  # noqa: E402  # as above
+from channels.sessions import SessionMiddlewareStack  # noqa: E402  # as above
+from django.urls import path, re_path  # noqa: E402  # as above
 
-from consoleproxy.routing import websocket_urlpatterns as consoles  # noqa: E402
-from portal.bodylimit import BodyLimit  # noqa: E402
-from portal.dashboard.live import LiveConsumer  # noqa: E402
+from consoleproxy.routing import websocket_urlpatterns as consoles  # noqa: E402  # as above
+from portal.bodylimit import BodyLimit  # noqa: E402  # as above
+from portal.dashboard.live import LiveConsumer  # noqa: E402  # as above
 
 # Consoles are opened by tokens and check the origin themselves; live pages by the session's cookie.
 pages = AllowedHostsOriginValidator(SessionMiddlewareStack(LiveConsumer.as_asgi()))

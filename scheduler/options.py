@@ -27,15 +27,8 @@ class Option:
 
     def clean(self, given: Any) -> Any:
         """The value as it is kept. Raises BadOption."""
-        reader: Callable[[Any], Any] = {
-            "integer": _integer,
-            "number": _number,
-            "text": _text,
-            "flag": _flag,
-            "list": _list,
-        }[self.kind]
         try:
-            value = reader(given)
+            value = _READERS[self.kind](given)
         except (TypeError, ValueError) as error:
             raise BadOption(f"{self.name} is {_WANTED[self.kind]}.") from error
         if self.minimum is not None and value < self.minimum:

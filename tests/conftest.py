@@ -41,7 +41,7 @@ class Persona:
     """Somebody with a token, and the verbs to use it with."""
 
     user: User = None  # type: ignore[assignment]  # nobody, for who has no token
-    project: Project = None  # type: ignore[assignment]
+    project: Project = None  # type: ignore[assignment]  # likewise
     token: str = ""
     client: Client = field(default_factory=Client)
 

@@ -11,7 +11,7 @@ os.environ.setdefault("NACELLE_PRIVATE_CIDR", "10.78.0.0/20")
 os.environ.setdefault("NACELLE_STORAGE_POOL", "nacelle-test")
 os.environ.setdefault("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle-test")
 
-from portal.settings import *  # noqa: F403
+from portal.settings import *  # noqa: F403  (all of them, but for what follows)
 from portal.settings import DATA_DIR, DATABASES, STATIC_ROOT, STORAGES
 
 STATIC_ROOT.mkdir(exist_ok=True)  # else WhiteNoise warns in every test

@@ -108,7 +108,7 @@ def _of_rest_framework(error: exceptions.APIException, form: str) -> Response:
         status, form = 401, "identity"  # keystonemiddleware answers for every service
         from portal.api.authentication import TokenAuthentication
 
-        headers["WWW-Authenticate"] = TokenAuthentication().authenticate_header(None)  # type: ignore[arg-type]
+        headers["WWW-Authenticate"] = TokenAuthentication().authenticate_header(None)  # type: ignore[arg-type]  # unread
     return Response(body(form, status, sentence(error.detail)), status=status, headers=headers)
 
 

@@ -117,13 +117,13 @@ class VersionedViewMixin:
         from django.http import Http404
 
         self.version = self.range.asked(request)
-        super().initial(request, *args, **kwargs)  # type: ignore[misc]
+        super().initial(request, *args, **kwargs)  # type: ignore[misc]  # a mixin of views
         if not between(self.version, self.since or str(self.range.minimum), self.until):
             raise Http404("The resource could not be found.")
 
     def finalize_response(self, request: Any, response: Any, *args: Any, **kwargs: Any) -> Any:
         """Say which version answered."""
-        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]
+        response = super().finalize_response(request, response, *args, **kwargs)  # type: ignore[misc]  # as above
         for name, value in self.range.headers(getattr(self, "version", None)).items():
             response[name] = value
         return response

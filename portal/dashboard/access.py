@@ -55,7 +55,7 @@ def _identified(request: HttpRequest) -> bool:
     assert isinstance(user, User)
     projects = projects_of(user)
     actor = actor_in(user, projects, request.session.get(PROJECT_KEY))
-    request.projects, request.actor = projects, actor  # type: ignore[attr-defined]
+    request.projects, request.actor = projects, actor  # type: ignore[attr-defined]  # see PortalRequest
     if actor is None:
         return False
     identify(actor.user_name, actor.project_name)

@@ -56,7 +56,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
     actor = getattr(request, "actor", None)
     context: dict[str, Any] = {"shell": shell_template(request), "actor": actor}
     if actor is not None and context["shell"] == "shell/page.html":
-        context["projects"] = request.projects  # type: ignore[attr-defined]
+        context["projects"] = request.projects  # type: ignore[attr-defined]  # see access.py
         context["project_links"] = _links(request, PROJECT_LINKS)
         context["cloud_links"] = _links(request, CLOUD_LINKS) if actor.is_admin else []
     return context

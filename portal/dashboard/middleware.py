@@ -25,7 +25,7 @@ def _socket_origins() -> str:
 def nonce_for_styles(request: HttpRequest) -> str:
     """A nonce that this one answer's policy accepts on <style>: xterm.js writes its own style elements."""
     nonce = secrets.token_urlsafe(16)
-    request.style_nonce = nonce  # type: ignore[attr-defined]
+    request.style_nonce = nonce  # type: ignore[attr-defined]  # read when the policy is written
     return nonce
 
 
@@ -55,7 +55,7 @@ class ActorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        request.actor = None  # type: ignore[attr-defined]
+        request.actor = None  # type: ignore[attr-defined]  # see access.py
         return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:

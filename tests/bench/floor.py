@@ -222,11 +222,11 @@ class Floor:
         root = tree.find("devices/disk[@device='disk']")
         assert root is not None
         own = etree.fromstring(etree.tostring(root))
-        root.find("source").set("file", f"{self.path}-rescue")  # type: ignore[union-attr]
+        root.find("source").set("file", f"{self.path}-rescue")  # type: ignore[union-attr]  # every disk has one
         for unique in ("boot", "serial", "alias", "address"):
             for found in own.findall(unique):
                 own.remove(found)
-        own.find("target").set("dev", "vdy")  # type: ignore[union-attr]
+        own.find("target").set("dev", "vdy")  # type: ignore[union-attr]  # every disk has one
         root.addnext(own)
         return etree.tostring(tree, encoding="unicode")
 

@@ -30,7 +30,7 @@ BOOT_SECONDS = 90.0
 
 
 @pytest.fixture
-def guest(cloud, alice, drain, libvirtd, tiny_raw: Path) -> Iterator[Instance]:  # noqa: F811
+def guest(cloud, alice, drain, libvirtd, tiny_raw: Path) -> Iterator[Instance]:  # noqa: F811  (fixtures)
     """The tiny image on this machine's QEMU, at its login prompt."""
     cloud.host.uri = "qemu:///system"
     cloud.host.save()

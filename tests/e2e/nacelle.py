@@ -218,7 +218,7 @@ class Nacelle:
         with contextlib.suppress(psutil.Error):
             for process in self.processes()[1:]:
                 with contextlib.suppress(psutil.Error):
-                    if process.ppid() == self.process.pid and title(process) == f"nacelle {name}":  # type: ignore[union-attr]
+                    if process.ppid() == self.process.pid and title(process) == f"nacelle {name}":  # type: ignore[union-attr]  # it was started
                         return process
         return None
 

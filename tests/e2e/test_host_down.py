@@ -83,7 +83,7 @@ def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvi
     finally:
         far.start()
     wait_for_host(far_cloud, "up")
-    assert far_cloud.named("hello")["OS-EXT-STS:power_state"] == 1  # type: ignore[index]
+    assert far_cloud.named("hello")["OS-EXT-STS:power_state"] == 1  # type: ignore[index]  # it is there
 
 
 def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: OwnLibvirtd, far_cloud: Cloud) -> None:

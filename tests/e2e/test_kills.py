@@ -38,7 +38,7 @@ def relayed_cloud(relay: Relay) -> Iterator[Cloud]:
         own.start_on_host("relayed")
         cloud = Cloud(own)
         wait_until("hello", lambda: cloud.named("hello"))
-        cloud.wait_for_status(str(cloud.named("hello")["id"]), "ACTIVE")  # type: ignore[index]
+        cloud.wait_for_status(str(cloud.named("hello")["id"]), "ACTIVE")  # type: ignore[index]  # it is there
         yield cloud
         cloud.close()
     finally:

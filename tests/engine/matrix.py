@@ -81,7 +81,7 @@ def strike(host: Host, instance: Instance, act: Act, fault: tuple[str, int, str]
     """Ask for something that meets this fault, and see it to its end all the same."""
     kind, call, when = fault
     driver = hypervisor_of(host)
-    driver.inject(Fault("*", call=call, do=kind, when=when))  # type: ignore[arg-type]
+    driver.inject(Fault("*", call=call, do=kind, when=when))  # type: ignore[arg-type]  # the kinds are literals
     act(instance)
     if kind == "kill":
         _die(instance)

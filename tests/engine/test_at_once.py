@@ -41,7 +41,7 @@ def test_of_two_at_once_one_is_accepted(story: Story, name: str) -> None:
         assert sorted(said) == ["accepted", "conflict"]
         assert Action.objects.count() == before + 1
         finish(instance)
-        assert Action.objects.order_by("id").filter(operation=name).last().state == "done"  # type: ignore[union-attr]
+        assert Action.objects.order_by("id").filter(operation=name).last().state == "done"  # type: ignore[union-attr]  # there is one
         clear_away(story, Instance.objects.get(pk=instance.pk))
 
 

@@ -46,13 +46,13 @@ def test_a_worker_that_slept_past_its_lease_asks_the_host_for_nothing_more(
     def sleep() -> None:
         Action.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
         another.append(take(action.pk))
-        another.append(len(driver.calls()))  # type: ignore[attr-defined]
+        another.append(len(driver.calls()))  # type: ignore[attr-defined]  # it is a fake one
         monkeypatch.setattr(leases, "clock", lambda: clock() + 2000)
 
     at_call(monkeypatch, number, sleep)
     perform(action.pk, "transfer")
     lease, calls = another
-    assert len(driver.calls()) == calls  # type: ignore[attr-defined]
+    assert len(driver.calls()) == calls  # type: ignore[attr-defined]  # it is a fake one
     action.refresh_from_db()
     assert (action.state, action.lease_owner) == ("running", lease.owner)
     lease.release()

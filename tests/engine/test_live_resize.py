@@ -58,7 +58,7 @@ def test_it_grows_and_goes_on(cloud: Cloud, shared_host: Host, alice: Persona, r
     since = instance.launched_at
     instance = do(instance, to(alice, more))
     assert (instance.vm_state, instance.flavor["name"], instance.launched_at) == ("active", "more", since)
-    assert not any(call.startswith(("stop", "destroy")) for call in hypervisor_of(shared_host).calls())  # type: ignore[attr-defined]
+    assert not any(call.startswith(("stop", "destroy")) for call in hypervisor_of(shared_host).calls())  # type: ignore[attr-defined]  # it is a fake one
     assert_live(shared_host, instance)
     assert quota.usage(cloud.demo.id) == {"instances": 1, "cores": 2, "memory_mb": 384}
     assert "placement" in Action.objects.get(operation="live_resize").progress
@@ -196,7 +196,7 @@ def test_deleted_or_reset_meanwhile(
         instance = boot(alice, cloud, flavor_id="roomy")
         action = to(alice, more)(instance)
         if claimed:
-            hypervisor_of(shared_host).inject(Fault("define", do="fail", error="Unreachable"))  # type: ignore[attr-defined]
+            hypervisor_of(shared_host).inject(Fault("define", do="fail", error="Unreachable"))  # type: ignore[attr-defined]  # it is a fake one
             perform(action.pk, "compute")
             assert Host.objects.get().memory_mb_used == 384
         if end == "reset":

@@ -84,7 +84,7 @@ def test_fewer_than_the_most_but_enough(alice: Persona, cloud: Cloud, hosts: lis
     ask(alice, cloud, 8, 4)
     drain()
     assert states() == ["active"] * 6 + ["error"] * 2
-    fault = Instance.objects.filter(vm_state="error").first().faults.get()  # type: ignore[union-attr]
+    fault = Instance.objects.filter(vm_state="error").first().faults.get()  # type: ignore[union-attr]  # there is one
     assert fault.message.startswith("No valid host was found")
     assert reconciliation.differences() == []
 
@@ -171,7 +171,7 @@ def test_a_host_that_fails_concerns_the_one_instance(
     alice: Persona, cloud: Cloud, hosts: list[Host], drain: Any, monkeypatch: Any
 ) -> None:
     sizes = passes(monkeypatch)
-    hypervisor_of(hosts[0]).inject(Fault("define", do="fail", times=99))  # type: ignore[attr-defined]
+    hypervisor_of(hosts[0]).inject(Fault("define", do="fail", times=99))  # type: ignore[attr-defined]  # it is a fake one
     ask(alice, cloud, 4, 4)
     drain()
     assert (states(), sizes) == (["active"] * 4, [4])

@@ -180,7 +180,7 @@ def test_a_missing_file_is_said_so_without_its_path(folder: Path) -> None:
 def test_formats_that_cannot_be_booted_are_named(folder: Path) -> None:
     for disk_format in ("vmdk", "vdi", "vhd", None):
         with pytest.raises(ComputeError, match="cannot be booted yet"):
-            store.open_raw(an_image(disk_format))  # type: ignore[arg-type]
+            store.open_raw(an_image(disk_format))  # type: ignore[arg-type]  # or none at all
     assert all(store.not_bootable(an_image(name)) == "" for name in ("raw", "qcow2", "iso"))
 
 

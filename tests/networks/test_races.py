@@ -56,8 +56,8 @@ def test_a_network_goes_or_has_a_port_but_not_both(cloud: Any, alice: Any) -> No
         network = networks.create_network(actor=alice.actor, wanted=NewNetwork())
         subnets.create_subnet(actor=alice.actor, wanted=NewSubnet(network.pk, f"10.50.{number}.0/24"))
         together(
-            lambda network=network: networks.delete_network(actor=alice.actor, network=network),  # type: ignore[misc]
-            lambda network=network: ports.create_port(  # type: ignore[misc]
+            lambda network=network: networks.delete_network(actor=alice.actor, network=network),  # type: ignore[misc]  # lambdas with defaults
+            lambda network=network: ports.create_port(  # type: ignore[misc]  # lambdas with defaults
                 actor=alice.actor, wanted=PortRequest(network_id=network.pk)
             ),
         )

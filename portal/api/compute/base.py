@@ -54,8 +54,8 @@ def call(rule: str, *, since: str = "2.1", until: str | None = None) -> Callable
             enforce(view.actor, rule)
             return handler(view, *args, **kwargs)
 
-        checked.rule, checked.since, checked.until = rule, since, until  # type: ignore[attr-defined]
-        return checked  # type: ignore[return-value]
+        checked.rule, checked.since, checked.until = rule, since, until  # type: ignore[attr-defined]  # for the table of calls
+        return checked  # type: ignore[return-value]  # the handler, wrapped
 
     return decorate
 

@@ -90,7 +90,6 @@ DETAIL: Shape[Host] = Shape(
     field("uptime", lambda row, view: None, since="2.88"),
 )
 SHAPES = (BRIEF, DETAIL)
-FIGURES = ("vcpus", "vcpus_used", "memory_mb", "memory_mb_used", "free_ram_mb", "local_gb", "local_gb_used")
 
 
 class HypervisorList(ComputeView):

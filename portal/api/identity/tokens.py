@@ -29,11 +29,11 @@ class Tokens(IdentityView):
 
     def get_permissions(self) -> list[object]:  # type: ignore[override]  # DRF's own element type is not exported
         """Everything but POST needs a token."""
-        return [] if self.request.method == "POST" else super().get_permissions()  # type: ignore[return-value]
+        return [] if self.request.method == "POST" else super().get_permissions()  # type: ignore[return-value]  # as above
 
     def get_authenticators(self) -> list[object]:  # type: ignore[override]  # as above
         """A token sent along with a login, perhaps an old one, is not looked at."""
-        return [] if self.request.method == "POST" else super().get_authenticators()  # type: ignore[return-value]
+        return [] if self.request.method == "POST" else super().get_authenticators()  # type: ignore[return-value]  # as above
 
     def post(self, request: Request) -> Response:
         """Log in. Raises NotAuthenticated, the same for whatever was wrong."""

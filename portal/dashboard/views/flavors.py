@@ -103,7 +103,7 @@ class AccessForm(forms.Form):
 
     def __init__(self, projects: list[Project], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["project"].choices = [(one.pk, one.name) for one in projects]  # type: ignore[attr-defined]
+        self.fields["project"].choices = [(one.pk, one.name) for one in projects]  # type: ignore[attr-defined]  # a choice field
 
 
 @page

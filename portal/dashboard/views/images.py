@@ -34,7 +34,7 @@ class DetailsForm(forms.Form):
     def __init__(self, actor: Actor, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         allowed = [one for one in ImageVisibility if one != ImageVisibility.PUBLIC or allows(actor, "image:publicize")]
-        self.fields["visibility"].choices = [(one.value, one.label) for one in allowed]  # type: ignore[attr-defined]
+        self.fields["visibility"].choices = [(one.value, one.label) for one in allowed]  # type: ignore[attr-defined]  # a choice field
 
     def details(self) -> dict[str, Any]:
         """The fields of the model."""

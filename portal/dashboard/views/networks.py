@@ -31,7 +31,7 @@ def capacity(subnet: Subnet) -> int:
 
 def _used(subnets: Iterable[Subnet]) -> list[dict[str, Any]]:
     """Each subnet with its addresses in use (annotated as ``taken``) and its capacity."""
-    return [{"subnet": one, "used": one.taken, "total": capacity(one)} for one in subnets]  # type: ignore[attr-defined]
+    return [{"subnet": one, "used": one.taken, "total": capacity(one)} for one in subnets]  # type: ignore[attr-defined]  # annotated
 
 
 @page
