@@ -179,15 +179,6 @@ def _change_addresses(port: Port, fixed: tuple[FixedAddress, ...]) -> None:
         _give_addresses(port, tuple(missing))
 
 
-def find_port(*, actor: Actor, port_id: UUID) -> Port:
-    """A port of the actor's project. Raises PortNotFound."""
-    own: dict[str, Any] = {} if actor.is_admin else {"project_id": actor.project_id}
-    port = Port.objects.filter(pk=port_id, **own).first()
-    if port is None:
-        raise PortNotFound(f"Port {port_id} could not be found.")
-    return port
-
-
 def delete_port(*, actor: Actor, port: Port) -> None:
     """Delete a port that no server uses. Raises PortInUse, PortNotFound and Forbidden."""
     enforce(actor, "network:modify", port.project_id)
