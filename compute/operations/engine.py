@@ -154,6 +154,11 @@ class Operation:
         return cls.in_menu
 
     @classmethod
+    def ends(cls, action: Action) -> bool:
+        """Whether this open action of the instance is cancelled by the request; each, for what comes over others."""
+        return bool(cls.over)
+
+    @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
         """Runs in the transaction of the request, after the checks: more checks, and what is taken with it.
 
@@ -213,8 +218,7 @@ def _request(operation: type[Operation], instance: Instance, actor: Actor, param
         # The instance is ours now; an action that another request has added since we looked was not seen.
         if changed or {action.pk for action in open_actions(seen)} - {action.pk for action in under_way}:
             raise Overtaken(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
-        if operation.over:
-            cancel(under_way, f"{operation.label} came in between")
+        cancel([one for one in under_way if operation.ends(one)], f"{operation.label} came in between")
         operation.prepare(seen, actor, params)
         action = new_action(operation, seen, actor, params)
         announce("server", seen.pk, seen.project_id)

@@ -354,6 +354,11 @@ class DeleteSnapshot(_OfSnapshot, Operation):
     over = frozenset({TaskState.SNAPSHOT_CREATING})  # its own creation: so that is cancelled
 
     @classmethod
+    def ends(cls, action: Action) -> bool:
+        """A creation and nothing else: a card that is being plugged in stays with the guest, which goes on."""
+        return action.operation == CreateSnapshot.name
+
+    @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
         """``params``: ``snapshot``, its id. Raises NotFound, and Conflict while another one is being made."""
         snapshot = find(instance, params["snapshot"])

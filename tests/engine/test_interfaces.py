@@ -10,7 +10,7 @@ import pytest
 from compute import errors
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import FOR_EVER, Fault
-from compute.models import OPEN_STATES, Action, Host, Instance, Network, Port, PortAddress, Subnet
+from compute.models import OPEN_STATES, Action, Host, Instance, Network, Port, PortAddress, Snapshot, Subnet
 from compute.networks import ports, quota
 from compute.networks.errors import NetworkNotFound, PortInUse, PortNotFound
 from compute.networks.plugging import NetworkRequest
@@ -55,17 +55,6 @@ def in_state(persona: Any, cloud: Any, state: str) -> Instance:
     for name in STATES[state]:
         instance = do(instance, act_of(persona, name))
     return instance
-
-
-@pytest.fixture
-def backstage(cloud: Any) -> Network:
-    """A network of alice's project."""
-    network = Network.objects.create(name="backstage", project=cloud.demo)
-    Subnet.objects.create(
-        network=network, project=cloud.demo, cidr="10.99.0.0/24", gateway_ip="10.99.0.1",
-        allocation_pools=[{"start": "10.99.0.2", "end": "10.99.0.9"}],
-    )  # fmt: skip
-    return network
 
 
 def assert_cards(host: Host, instance: Instance, about: object = "") -> None:
@@ -310,3 +299,19 @@ def test_at_every_call_it_fails_or_its_worker_is_killed(cloud, shared_host, alic
 def _picture(instance: Instance) -> list[Any]:
     """Cards and addresses as the rows have them."""
     return sorted((port.mac, [one.address for one in port.addresses.all()]) for port in instance.ports.all())
+
+
+def test_deleting_a_snapshot_ends_no_card_that_is_being_plugged_in(cloud: Any, shared_host: Any, alice: Any) -> None:
+    """The guest goes on, and may have the card already: its address must not be anybody else's."""
+    instance = launched(alice, cloud)
+    request(OPERATIONS["create_snapshot"], instance, alice.actor, name="before")
+    instance = finish(instance)
+    attach = ask(alice, instance, "attach_interface", network_id=str(cloud.network.pk))
+    delete = ask(alice, instance, "delete_snapshot", snapshot=str(Snapshot.objects.get().pk))
+    attach.refresh_from_db()
+    assert attach.state in OPEN_STATES and instance.ports.count() == 2
+    instance = finish(instance)
+    attach.refresh_from_db()
+    delete.refresh_from_db()
+    assert (attach.state, delete.state, instance.ports.count()) == ("done", "done", 2)
+    assert_sound(shared_host, instance)
