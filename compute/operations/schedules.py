@@ -32,7 +32,8 @@ from compute.operations.engine import request as request_operation
 from compute.operations.in_place import ON, CreateSnapshot
 from compute.operations.snapshot import CreateBackup
 from compute.schedule_times import Timing, zone_named
-from portal.identity.actor import Actor
+from portal.identity.actor import Actor, actor_on_project
+from portal.identity.models import User
 from portal.identity.policy import Forbidden, enforce
 from portal.requestid import new_request_id, working_on
 
@@ -150,7 +151,7 @@ def run_due() -> int:
     due = SnapshotSchedule.objects.filter(enabled=True, try_at__lte=now, instance__deleted_at=None)
     due = due.exclude(instance__vm_state=VmState.SOFT_DELETED).order_by("try_at")
     ran = 0
-    for schedule in due.select_related("instance__project")[:100]:
+    for schedule in due.select_related("instance__project__domain")[:100]:
         with working_on(new_request_id(), "schedule"):
             try:
                 ran += _run(schedule, now)
@@ -205,11 +206,19 @@ def backup_type(schedule: SnapshotSchedule) -> str:
 
 
 def _who(schedule: SnapshotSchedule) -> Actor:
-    """In whose name it is done: the user's who made it, with what a member of the project may do."""
+    """The project, with what a member of it may do; named after who made it, while that is still one of them.
+
+    Raises Conflict for a project that is disabled.
+    """
     project = schedule.instance.project
+    if not (project.enabled and project.domain.enabled):
+        raise Conflict("The project is disabled.")
+    maker = User.objects.filter(pk=schedule.user_id).first()
+    member = actor_on_project(maker, project) if maker is not None else None
+    named = member is not None and "member" in member.roles
     return Actor(
-        user_id=schedule.user_id,
-        user_name=schedule.user_name,
+        user_id=schedule.user_id if named else "",
+        user_name=schedule.user_name if named else "",
         project_id=project.id,
         project_name=project.name,
         roles=frozenset({"member", "reader"}),

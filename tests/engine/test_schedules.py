@@ -14,6 +14,7 @@ from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
 from compute.models import Action, Image, Instance, Snapshot, SnapshotSchedule
 from compute.operations import schedules
+from portal.identity.models import Assignment, Project, User
 from portal.identity.policy import Forbidden
 from tests.engine.matrix import assert_gone, boot, do, finish, shared_host
 from tests.engine.test_in_place import act_of, now, take
@@ -340,3 +341,33 @@ def test_who_may_and_how_many(cloud, shared_host, alice, bob, charlie):
         nightly(alice, instance, name="one more")
     with pytest.raises(errors.Conflict):
         schedules.update_schedule(alice.actor, schedule, name="3")
+
+
+def test_whose_runs_they_are(cloud, shared_host, alice, clock):
+    instance = boot(alice, cloud)
+    schedule = nightly(alice, instance, keep=5)
+    bys = []
+    for change in (
+        lambda: None,
+        lambda: User.objects.filter(pk=alice.user.pk).update(enabled=False),
+        lambda: User.objects.filter(pk=alice.user.pk).update(enabled=True),
+        lambda: Assignment.objects.filter(user=alice.user).delete(),
+    ):
+        change()
+        schedule.refresh_from_db()
+        assert run_at(clock, schedule.next_run_at, instance) == 1
+        done = Action.objects.filter(operation="create_snapshot").latest("id")
+        assert (done.state, done.project_id) == ("done", cloud.demo.id)
+        bys.append((done.user_id, done.user_name))
+    assert bys == [(alice.user.id, "alice"), ("", ""), (alice.user.id, "alice"), ("", "")]
+
+
+def test_a_disabled_project_makes_nothing(cloud, shared_host, alice, clock):
+    instance = boot(alice, cloud)
+    schedule = nightly(alice, instance)
+    Project.objects.filter(pk=cloud.demo.pk).update(enabled=False)
+    assert run_at(clock, schedule.next_run_at, instance) == 0
+    schedule.refresh_from_db()
+    assert schedule.waits_for == "The project is disabled." and not Snapshot.objects.exists()
+    Project.objects.filter(pk=cloud.demo.pk).update(enabled=True)
+    assert run_at(clock, schedule.try_at, instance) == 1
