@@ -214,6 +214,26 @@ def anyone() -> Persona:
     return Persona()
 
 
+@pytest.fixture
+def backstage(cloud: Cloud) -> Network:
+    """A network of alice's project."""
+    network = Network.objects.create(name="backstage", project=cloud.demo)
+    Subnet.objects.create(
+        network=network, project=cloud.demo, cidr="10.99.0.0/24", gateway_ip="10.99.0.1",
+        allocation_pools=[{"start": "10.99.0.2", "end": "10.99.0.9"}],
+    )  # fmt: skip
+    return network
+
+
+@pytest.fixture
+def far(cloud: Cloud) -> Host:
+    """A second host, in a zone of its own, with room for two nanos."""
+    return Host.objects.create(
+        name="host-2", uri=f"fake://host-{uuid.uuid4().hex[:8]}", state=HostState.UP, zone="far",
+        vcpus=8, memory_mb=256, disk_gb=500, reserved_memory_mb=0, memory_ratio=1.0,
+    )  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def no_queue(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """The doorbell is silent unless a test runs real workers (marker ``real``, ``browser``, ``client``)."""

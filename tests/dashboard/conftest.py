@@ -37,3 +37,11 @@ def launch(cloud: Cloud) -> Callable[..., Instance]:
         return create(persona.actor, BootRequest(name=name, **fields))[0]
 
     return launched
+
+
+@pytest.fixture
+def web(launch: Callable[..., Instance], alice: Persona, drain: Callable[[], int]) -> Instance:
+    """An instance of alice's that runs."""
+    launch(alice, "web")
+    drain()
+    return Instance.objects.get()

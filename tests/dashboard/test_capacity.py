@@ -8,21 +8,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from compute.models import Flavor, GroupPolicy, Host, HostState, Instance, ServerGroup
+from compute.models import Flavor, GroupPolicy, Host, Instance, ServerGroup
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
 
 pytestmark = pytest.mark.django_db
 CAPACITY, DRY_RUN = "/cloud/capacity/", "/instances/launch/dry-run"
-
-
-@pytest.fixture
-def far(cloud: Cloud) -> Host:
-    """A second host, in a zone of its own, with room for two nanos."""
-    return Host.objects.create(
-        name="host-2", uri=f"fake://host-{uuid.uuid4().hex[:8]}", state=HostState.UP, zone="far",
-        vcpus=8, memory_mb=256, disk_gb=500, reserved_memory_mb=0, memory_ratio=1.0,
-    )  # fmt: skip
 
 
 def ask(client: Client, **chosen: Any) -> Any:

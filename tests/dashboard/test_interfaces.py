@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from compute.models import Action, Instance, Network, Port, SecurityGroup, Subnet
+from compute.models import Action, Instance, Port, SecurityGroup
 from compute.networks import groups, ports
 from compute.networks.ports import PortRequest
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def web(launch, alice: Persona, drain) -> Instance:
-    launch(alice, "web")
-    drain()
-    return Instance.objects.get()
-
-
-@pytest.fixture
-def backstage(cloud: Cloud) -> Network:
-    network = Network.objects.create(name="backstage", project=cloud.demo)
-    Subnet.objects.create(
-        network=network, project=cloud.demo, cidr="10.99.0.0/24", gateway_ip="10.99.0.1",
-        allocation_pools=[{"start": "10.99.0.2", "end": "10.99.0.9"}],
-    )  # fmt: skip
-    return network
 
 
 def text_of(client, web: Instance) -> str:

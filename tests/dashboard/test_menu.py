@@ -14,13 +14,6 @@ from tests.dashboard.conftest import FRAGMENT
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def web(alice: Persona, launch, drain) -> Instance:
-    launch(alice, "web")
-    drain()
-    return Instance.objects.get()
-
-
 def press(browse: Any, persona: Persona, name: str, **more: str) -> Any:
     return browse(persona).post(f"/instances/{Instance.objects.get().pk}/act/{name}", more, headers=FRAGMENT)
 

@@ -15,13 +15,6 @@ PAGES = ("resize", "rebuild", "rescue")
 
 
 @pytest.fixture
-def web(launch, alice: Persona, drain) -> Instance:
-    launch(alice, "web")
-    drain()
-    return Instance.objects.get()
-
-
-@pytest.fixture
 def larger(cloud: Cloud) -> Flavor:
     return Flavor.objects.create(id="84", name="larger", vcpus=1, memory_mb=256, disk_gb=2)
 

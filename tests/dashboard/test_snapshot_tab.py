@@ -23,13 +23,6 @@ NIGHTLY = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def web(launch, alice: Persona, drain) -> Instance:
-    launch(alice, "web")
-    drain()
-    return Instance.objects.get()
-
-
 def tab(instance: Instance) -> str:
     return f"/instances/{instance.pk}/snapshots"
 

@@ -15,13 +15,6 @@ from tests.conftest import Cloud, Persona
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture
-def web(launch: Any, alice: Persona, drain: Any) -> Instance:
-    launch(alice, "web")
-    drain()
-    return Instance.objects.get()
-
-
 def ask(persona: Persona, instance: Instance, name: str, **params: Any) -> Action:
     with working_on(new_request_id()):
         return request(OPERATIONS[name], instance, persona.actor, **params)

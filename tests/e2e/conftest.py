@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.cloud import Cloud
 from tests.e2e.nacelle import Nacelle
 from tests.e2e.openstack_command import OpenStack
+from tests.e2e.own_libvirtd import OwnLibvirtd
 
 # A worker that was killed is missed after this time; the default would only make the tests slower.
 LEASE_SECONDS = "4"
@@ -42,3 +43,14 @@ def cloud(nacelle: Nacelle) -> Iterator[Cloud]:
 def openstack(nacelle: Nacelle, cloud: Cloud, tmp_path: Path) -> OpenStack:
     """The `openstack` command as the administrator."""
     return OpenStack(nacelle, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def far() -> Iterator[OwnLibvirtd]:
+    """A libvirtd that may be killed."""
+    daemon = OwnLibvirtd()
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.remove()

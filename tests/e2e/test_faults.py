@@ -35,17 +35,6 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[OwnLibvirtd]:
-    """A libvirtd that may be killed."""
-    daemon = OwnLibvirtd()
-    try:
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.remove()
-
-
-@pytest.fixture(scope="module")
 def relay(far: OwnLibvirtd) -> Iterator[Relay]:
     """Where the calls to it can be held."""
     relay = Relay(far.folder / "run" / "libvirt-sock")

@@ -29,17 +29,6 @@ READS = (
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[OwnLibvirtd]:
-    """A libvirtd that may be killed."""
-    daemon = OwnLibvirtd()
-    try:
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.remove()
-
-
-@pytest.fixture(scope="module")
 def far_cloud(far: OwnLibvirtd) -> Iterator[Cloud]:
     """A Nacelle whose only host has that libvirtd, with ``hello`` running on it."""
     own = Nacelle(uri=far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compute.models import Action, Instance, Network, Port, PortAddress, SecurityGroup, Subnet
+from compute.models import Action, Instance, Network, Port, PortAddress, SecurityGroup
 from compute.networks import groups, ports
 from compute.networks.ports import PortRequest
 from compute.operations.config_drive import meta_data
@@ -15,17 +15,6 @@ from tests.api.compute.conftest import NEWEST, at, body_of, message
 from tests.conftest import Cloud, Persona
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def backstage(cloud: Cloud) -> Network:
-    """A network of alice's project."""
-    network = Network.objects.create(name="backstage", project=cloud.demo)
-    Subnet.objects.create(
-        network=network, project=cloud.demo, cidr="10.99.0.0/24", gateway_ip="10.99.0.1",
-        allocation_pools=[{"start": "10.99.0.2", "end": "10.99.0.9"}],
-    )  # fmt: skip
-    return network
 
 
 def cards(instance: Instance) -> str:

@@ -8,22 +8,13 @@ from typing import Any
 import pytest
 from django.db.models import F
 
-from compute.models import Flavor, GroupPolicy, Host, HostState, Image, Instance, QuotaLimit, ServerGroup
+from compute.models import Flavor, GroupPolicy, Host, Image, Instance, QuotaLimit, ServerGroup
 from compute.operations.create import BootRequest, create
 from tests.conftest import Cloud, Persona
 
 DRY_RUN = "/nacelle/v1/placement/dry-run"
 CAPACITY = "/nacelle/v1/capacity"
 QUERIES_DRY, QUERIES_CAPACITY = 15, 12
-
-
-@pytest.fixture
-def far(cloud: Cloud) -> Host:
-    """A second host, in a zone of its own, with room for two nanos."""
-    return Host.objects.create(
-        name="host-2", uri=f"fake://host-{uuid.uuid4().hex[:8]}", state=HostState.UP, zone="far",
-        vcpus=8, memory_mb=256, disk_gb=500, reserved_memory_mb=0, memory_ratio=1.0,
-    )  # fmt: skip
 
 
 def explain(persona: Persona, instance: Instance) -> Any:
