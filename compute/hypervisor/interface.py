@@ -21,9 +21,9 @@ from compute.hypervisor.growth import Growth
 from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
-    "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind", "GuestUsage",
-    "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace", "NumaCell", "Observed",
-    "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint", "mac_for",
+    "BRIDGE_PREFIX", "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind",
+    "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace", "NumaCell",
+    "Observed", "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint", "mac_for",
 ]  # fmt: skip
 
 
@@ -62,6 +62,8 @@ class Observed:
 
 # The first three octets of Neutron's MAC addresses (its option base_mac).
 MAC_PREFIX = "fa:16:3e"
+# What the names of networks' bridges on a host begin with.
+BRIDGE_PREFIX = "nc-"
 
 
 def mac_for(network: UUID, cidr: str, address: str) -> str:

@@ -7,17 +7,22 @@ what hosts talk to: a network of public addresses would draw the host's own traf
 from __future__ import annotations
 
 import ipaddress
+import sys
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 from itertools import pairwise
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
 
+from compute.hypervisor.interface import BRIDGE_PREFIX
 from compute.models import Host, Subnet
 from compute.networks.errors import InvalidInput
 
 LARGEST_PREFIX, SMALLEST_PREFIX = 16, 30
+# Linux's table of routes (proc_net(5)).
+ROUTES = Path("/proc/net/route")
 
 
 def parse(cidr: str) -> IPv4Network:
@@ -42,7 +47,7 @@ def check(block: IPv4Network) -> None:
         raise InvalidInput(f"The range {block} does not lie in those that this cloud allows: {among}.")
     if any(block.overlaps(parse(cidr)) for cidr in Subnet.objects.filter(ip_version=4).values_list("cidr", flat=True)):
         raise InvalidInput(f"The range {block} overlaps with that of another network of this cloud; choose another.")
-    if any(address in block for address in _hosts()):
+    if any(address in block for address in _hosts()) or any(block.overlaps(link) for link in _links()):
         raise InvalidInput(f"The range {block} is in use by this cloud itself; choose another.")
 
 
@@ -56,6 +61,27 @@ def _hosts() -> set[IPv4Address]:
         with suppress(ValueError):
             found.add(IPv4Address(text))
     return found
+
+
+def _links() -> list[IPv4Network]:
+    """The ranges that this machine reaches without a router, its own networks' left out, if it is a host itself.
+
+    Of other hosts nobody knows theirs here: ``TENANT_RANGES`` leaves them out.
+    """
+    uris = map(urlsplit, Host.objects.values_list("uri", flat=True))
+    if not any(one.scheme.startswith("qemu") and not one.hostname for one in uris) or not ROUTES.exists():
+        return []
+    found = []
+    for line in ROUTES.read_text().splitlines()[1:]:
+        name, destination, gateway, _, _, _, _, mask, *_ = line.split()
+        if not name.startswith(BRIDGE_PREFIX) and int(gateway, 16) == 0 and int(mask, 16) != 0:
+            found.append(IPv4Network((_address(destination), str(IPv4Address(_address(mask))))))
+    return found
+
+
+def _address(text: str) -> bytes:
+    """An address as the kernel writes it: a number in hexadecimal, in the machine's own order of bytes."""
+    return int(text, 16).to_bytes(4, sys.byteorder)
 
 
 def inside(block: IPv4Network, text: str, what: str) -> IPv4Address:

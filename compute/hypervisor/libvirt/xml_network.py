@@ -10,7 +10,7 @@ from uuid import UUID
 from lxml import etree
 from lxml.builder import E
 
-from compute.hypervisor.interface import Failed, NetworkSpec, Reservation
+from compute.hypervisor.interface import BRIDGE_PREFIX, Failed, NetworkSpec, Reservation
 
 Element = etree._Element
 
@@ -26,7 +26,7 @@ def network_name(uuid: UUID) -> str:
 
 def bridge_name(uuid: UUID) -> str:
     """The bridge on the host; Linux allows 15 characters for an interface's name."""
-    return f"nc-{uuid.hex[:12]}"
+    return f"{BRIDGE_PREFIX}{uuid.hex[:12]}"
 
 
 def network(spec: NetworkSpec, reservations: Iterable[Reservation] = ()) -> Element:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ipaddress
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +13,7 @@ from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
 from compute.models import Host, Instance, Network, NetworkRemoval, Port, Subnet
-from compute.networks import addresses, quota, removals
+from compute.networks import addresses, quota, ranges, removals
 from tests.api.network.test_network_api import fault, listed
 from tests.engine.matrix import boot
 
@@ -328,3 +331,35 @@ def test_no_card_gets_the_gateways_address(alice: Any, town: Any) -> None:
     wanted = {"gateway_ip": "10.50.0.9", "allocation_pools": pools}
     fault(alice.put(path, {"subnet": wanted}), 409, "SubnetInUse")
     assert Subnet.objects.get(pk=town["subnet"]["id"]).gateway_ip == "10.50.0.1"
+
+
+def test_no_network_stands_in_the_way_of_its_hosts_own_traffic(
+    alice: Any, cloud: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of the link on which a host reaches its router would be nearer than that link itself."""
+    name, mask = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\n", "255.255.255.0"
+    lines = [
+        ("eth0", "0.0.0.0", "10.50.0.1", "0.0.0.0"),
+        ("eth0", "10.50.0.0", "0.0.0.0", mask),
+        ("nc-0123456789ab", "10.51.0.0", "0.0.0.0", mask),
+        ("eth0", "10.52.0.0", "10.50.0.1", mask),
+    ]
+    monkeypatch.setattr(ranges, "ROUTES", tmp_path / "route")
+    ranges.ROUTES.write_text(name + "".join("\t".join(as_the_kernel_writes(line)) + "\n" for line in lines))
+    bare = network(alice)["id"]
+    wanted = {"network_id": bare, "cidr": "10.50.0.0/30", "ip_version": 4}
+    Host.objects.update(uri="qemu:///system")
+    fault(alice.post(SUBNETS, {"subnet": wanted}), 400, "InvalidInput")
+    for cidr in ("10.51.0.0/24", "10.52.0.0/24"):
+        subnet(alice, network(alice)["id"], cidr)
+    Host.objects.update(uri="qemu+ssh://elsewhere/system")
+    subnet(alice, bare, "10.50.0.0/30")
+
+
+def as_the_kernel_writes(route: tuple[str, ...]) -> tuple[str, ...]:
+    name, destination, gateway, mask = route
+    one, other, last = (
+        f"{int.from_bytes(ipaddress.IPv4Address(text).packed, sys.byteorder):08X}"
+        for text in (destination, gateway, mask)
+    )
+    return name, one, other, "0001", "0", "0", "0", last, "0", "0", "0"
