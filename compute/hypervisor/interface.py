@@ -22,8 +22,9 @@ from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
     "BRIDGE_PREFIX", "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind",
-    "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace", "NumaCell",
-    "Observed", "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint", "mac_for",
+    "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace",
+    "NumaCell", "Observed", "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint",
+    "mac_for",
 ]  # fmt: skip
 
 

@@ -17,6 +17,9 @@ from compute.errors import NoMoreAddresses
 from compute.hypervisor.interface import MAC_PREFIX, mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
 
+# Of one port, as Neutron's max_fixed_ips_per_port. Without an end, one card could take all of a shared network's.
+MOST_ADDRESSES = 5
+
 
 def new_mac() -> str:
     """A random MAC address; the constraint on ports makes sure that it is used once."""

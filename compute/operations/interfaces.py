@@ -224,6 +224,8 @@ class AddFixedIp(Operation):
         if port is None:
             raise NotFound(f"Network {params['network_id']} could not be found for instance {instance.pk}.")
         before = set(port.addresses.values_list("pk", flat=True))
+        if len(before) >= addresses.MOST_ADDRESSES:
+            raise Invalid(f"Exceeded maximum amount of fixed ips per port: {addresses.MOST_ADDRESSES}.")
         try:
             addresses.allocate_on(port, _first_subnet(port.network))
         except NoMoreAddresses as error:

@@ -11,7 +11,7 @@ from compute import errors
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import FOR_EVER, Fault
 from compute.models import OPEN_STATES, Action, Host, Instance, Network, Port, PortAddress, Snapshot, Subnet
-from compute.networks import ports, quota
+from compute.networks import addresses, ports, quota
 from compute.networks.errors import NetworkNotFound, PortInUse, PortNotFound
 from compute.networks.plugging import NetworkRequest
 from compute.networks.ports import PortRequest
@@ -315,3 +315,13 @@ def test_deleting_a_snapshot_ends_no_card_that_is_being_plugged_in(cloud: Any, s
     delete.refresh_from_db()
     assert (attach.state, delete.state, instance.ports.count()) == ("done", "done", 2)
     assert_sound(shared_host, instance)
+
+
+def test_one_card_does_not_take_all_addresses(cloud: Any, shared_host: Any, alice: Any) -> None:
+    instance = launched(alice, cloud)
+    port = instance.ports.get()
+    for _ in range(addresses.MOST_ADDRESSES - 1):
+        addresses.allocate_on(port, Subnet.objects.get(network=cloud.network))
+    with pytest.raises(errors.Invalid, match="maximum amount of fixed ips"):
+        ask(alice, instance, "add_fixed_ip", network_id=str(cloud.network.pk))
+    assert port.addresses.count() == addresses.MOST_ADDRESSES

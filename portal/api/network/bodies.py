@@ -7,14 +7,13 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.exceptions import ParseError
 
+from compute.networks.addresses import MOST_ADDRESSES
 from compute.networks.networks import NewNetwork
 from compute.networks.ports import FixedAddress, PortRequest
 from compute.networks.subnets import NewSubnet
 from portal.api.body import AddressText, Body, StrictBooleanField, StrictCharField, StrictIntegerField, UUIDText
 from portal.identity.actor import Actor
 from portal.identity.policy import Forbidden
-
-MOST_ADDRESSES = 5
 
 
 class Owned(Body):
