@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from compute import quota, server_groups, zones
+from compute import quota, server_groups
 from compute.capacity import rooms_by_zone
 from compute.errors import Invalid
-from compute.models import Action, Flavor, Host, Image, Instance, ServerGroup
-from compute.operations.create import FORCED_HOST, REQUESTED_HOST, usable_image
+from compute.models import Action, Flavor, Image, Instance, ServerGroup
+from compute.operations.create import FORCED_HOST, REQUESTED_HOST, check_where, usable_image
 from compute.operations.worker import without_hosts
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
@@ -148,14 +148,16 @@ def dry_run(actor: Actor, wish: Wish) -> Outlook:
     sentence = _outlook(found, wish.count)
     if not allows(actor, SEE_HOSTS):
         sentence = without_hosts(sentence)
-    left = _left(actor.project_id, flavor)
+    left = quota.leaves(actor.project_id, flavor)
     return Outlook(wish.count, found.total, rooms_by_zone(found), sentence, left, found)
 
 
 def _request(actor: Actor, wish: Wish, flavor: Flavor) -> Request:
     assert actor.project_id is not None
     group = _group(actor, wish.hints.get(server_groups.HINT))
-    _check_where(actor, wish)
+    if wish.host:
+        enforce(actor, FORCED_HOST if wish.forced else REQUESTED_HOST)
+    check_where(host=wish.host, zone=wish.zone)
     return Request.of_flavor(
         flavor,
         project_id=actor.project_id,
@@ -170,15 +172,6 @@ def _request(actor: Actor, wish: Wish, flavor: Flavor) -> Request:
 
 def _image(actor: Actor, wish: Wish, flavor: Flavor) -> Image | None:
     return usable_image(actor, wish.image_id, flavor.memory_mb, flavor.disk_gb) if wish.image_id else None
-
-
-def _check_where(actor: Actor, wish: Wish) -> None:
-    if wish.host:
-        enforce(actor, FORCED_HOST if wish.forced else REQUESTED_HOST)
-        if not Host.objects.filter(name=wish.host).exists():
-            raise Invalid(f"Compute host {wish.host} could not be found.", about="host")
-    elif wish.zone:
-        zones.check_available(wish.zone)
 
 
 def _group(actor: Actor, group_id: object) -> ServerGroup | None:
@@ -199,13 +192,3 @@ def _outlook(found: Evaluation, count: int) -> str:
     if found.total < count:
         return f"{found.total} of {count} fit now."
     return f"{found.total} fit now." if count == 1 else f"All {count} fit; room is for {found.total}."
-
-
-def _left(project_id: str, flavor: Flavor) -> int | None:
-    """How many instances of a flavor the project's quota leaves."""
-    allowed, used = quota.limits(project_id), quota.usage(project_id)
-    takes = {"instances": 1, "cores": flavor.vcpus, "memory_mb": flavor.memory_mb}
-    left = [
-        max(0, allowed[name] - used[name]) // amount for name, amount in takes.items() if allowed[name] >= 0 and amount
-    ]
-    return min(left, default=None)

@@ -10,7 +10,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 
 from compute.errors import Invalid, QuotaExceeded
-from compute.models import DEFAULT_LIMITS, Instance, QuotaLimit, QuotaUsage, ServerGroup, announce
+from compute.models import DEFAULT_LIMITS, Flavor, Instance, QuotaLimit, QuotaUsage, ServerGroup, announce
 from compute.models.quota import UNLIMITED
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -35,6 +35,14 @@ def usage(project_id: str) -> dict[str, int]:
 def groups_used(project_id: str) -> int:
     """How many server groups the project has."""
     return ServerGroup.objects.filter(project_id=project_id).count()
+
+
+def leaves(project_id: str, flavor: Flavor) -> int | None:
+    """How many more instances of a flavor a project's quota leaves; None: it has no limit."""
+    allowed, used = limits(project_id), usage(project_id)
+    takes = {"instances": 1, "cores": flavor.vcpus, "memory_mb": flavor.memory_mb}
+    limited = {name: amount for name, amount in takes.items() if amount and allowed[name] != UNLIMITED}
+    return min((max(0, allowed[name] - used[name]) // amount for name, amount in limited.items()), default=None)
 
 
 def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None:

@@ -115,17 +115,10 @@ def create(actor: Actor, wanted: BootRequest) -> list[Instance]:
 def _take_quota(project_id: str, wanted: BootRequest, flavor: Flavor) -> int:
     count = wanted.max_count
     if wanted.min_count < wanted.max_count:
-        count = max(wanted.min_count, _left(project_id, flavor, count))
+        left = quota.leaves(project_id, flavor)
+        count = count if left is None else max(wanted.min_count, min(count, left))
     quota.take(project_id, instances=count, cores=count * flavor.vcpus, memory_mb=count * flavor.memory_mb)
     return count
-
-
-def _left(project_id: str, flavor: Flavor, most: int) -> int:
-    """How many instances of a flavor the quota leaves, if it is fewer than ``most``."""
-    allowed, used = quota.limits(project_id), quota.usage(project_id)
-    per_instance = {"instances": 1, "cores": flavor.vcpus, "memory_mb": flavor.memory_mb}
-    limited = {name: amount for name, amount in per_instance.items() if allowed[name] >= 0 and amount}
-    return min([most, *((allowed[name] - used[name]) // amount for name, amount in limited.items())])
 
 
 def _check(actor: Actor, wanted: BootRequest) -> _Checked:
@@ -139,21 +132,21 @@ def _check(actor: Actor, wanted: BootRequest) -> _Checked:
         if key is None:
             raise Invalid("Invalid key_name provided.", about="key_pair")
         key_public = key.public_key
-    _check_where(wanted)
+    check_where(host=wanted.host, zone=wanted.zone)
     if wanted.max_count < wanted.min_count:
         raise Invalid("min_count must be <= max_count", about="count")
     return _Checked(flavor, image, _networks(actor, wanted), key_public, _groups(actor, wanted.security_groups))
 
 
-def _check_where(wanted: BootRequest) -> None:
-    """The zone and the host that are asked for are there, and the one in the other."""
-    host = Host.objects.filter(name=wanted.host).first() if wanted.host else None
-    if wanted.host and host is None:
-        raise Invalid(f"Compute host {wanted.host} could not be found.", about="host")
-    if host is not None and wanted.zone and host.zone != wanted.zone:
-        raise Invalid(f'Host "{wanted.host}" is not in the availability zone "{wanted.zone}".', about="host")
-    if wanted.zone and host is None:
-        zones.check_available(wanted.zone)
+def check_where(*, host: str, zone: str) -> None:
+    """Raise Invalid unless the host and the zone that are asked for ("": any) are there, the one in the other."""
+    found = Host.objects.filter(name=host).first() if host else None
+    if host and found is None:
+        raise Invalid(f"Compute host {host} could not be found.", about="host")
+    if found is not None and zone and found.zone != zone:
+        raise Invalid(f'Host "{host}" is not in the availability zone "{zone}".', about="host")
+    if zone and found is None:
+        zones.check_available(zone)
 
 
 def usable_image(actor: Actor, image_id: str, memory_mb: int, disk_gb: int) -> Image:

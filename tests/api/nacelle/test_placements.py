@@ -161,6 +161,7 @@ def test_what_belongs_to_others_is_not_there(alice: Persona, root: Persona, anyo
         assert ask(alice, cloud, **more).status_code == 400, more
     assert ask(alice, cloud, host="host-1").status_code == 403
     assert ask(root, cloud, host="none").status_code == 400
+    assert ask(root, cloud, host="host-1", zone="far").status_code == 400, "as the request itself would be"
     assert outlook(root, cloud, host="host-1")["hosts"][0]["name"] == "host-1"
     assert ask(anyone, cloud).status_code == 401
 
