@@ -93,7 +93,7 @@ class _Compiler:
 def _attribute(given: str) -> Part:
     path = given[1:].split(".")
     if path[0] not in NAMES:
-        raise BadQuery(f"The hint query asks for {given[:80]}; hosts have {', '.join(sorted(NAMES))}.")
+        raise BadQuery(f"The hint query asks for {given[:80]!r}; hosts have {', '.join(sorted(NAMES))}.")
     return lambda lookup: lookup(path)
 
 

@@ -206,6 +206,7 @@ def test_hints_are_kept(cloud: Cloud, alice: Persona, key: str) -> None:
         {"query": 1},
         {"query": '["exec", 1]'},
         {"query": [">=", "$password", 1]},
+        {"query": '["=", "$\\ud800", 1]'},
         {"build_near_host_ip": "10.0.0.1", "cidr": "/99"},
         {"build_near_host_ip": "here"},
         {"build_near_host_ip": 1},
