@@ -559,7 +559,7 @@ def test_how_many_more_a_filter_lets_on_a_host(name, view, wanted, around, room)
         (["exec", "x"], "knows the operators"),
         (["and"], "needs something"),
         (["=", 1], "compares two values"),
-        (["=", "$password", 1], "asks for $password"),
+        (["=", "$password", 1], "asks for '$password'"),
         (["=", {"a": 1}, 1], "no object"),
         (["not", ["not"]], "needs something"),
         (["or", *[1] * 300], "at most 200 parts"),
