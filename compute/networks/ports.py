@@ -183,9 +183,10 @@ def delete_port(*, actor: Actor, port: Port) -> None:
     """Delete a port that no server uses. Raises PortInUse, PortNotFound and Forbidden."""
     enforce(actor, "network:modify", port.project_id)
     with transaction.atomic():
-        free = Port.objects.filter(pk=port.pk, instance=None)
-        if not free.delete()[0]:
-            if Port.objects.filter(pk=port.pk).exists():
-                raise PortInUse(f"Port {port.pk} is in use by server {port.instance_id}; delete or detach that first.")
+        found = Port.objects.select_for_update().filter(pk=port.pk).first()
+        if found is None:
             raise PortNotFound(f"Port {port.pk} could not be found.")
+        if found.instance_id is not None:
+            raise PortInUse(f"Port {port.pk} is in use by server {found.instance_id}; delete or detach that first.")
+        found.delete()
         announce("port", port.pk, port.project_id)
