@@ -1,7 +1,8 @@
 """What instances hold of hosts and quotas, worked out from the instances alone.
 
 Hosts' claims and projects' usages are derived data, kept up by conditional updates. Here is what they
-must be: each living instance holds its flavor, and one amid a resize what its other flavor adds.
+must be: each living instance holds its flavor, and one amid a resize what its other flavor adds; one that
+grows while it runs, what it grows by.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from uuid import UUID
 
 from django.db.models import Count, QuerySet, Sum
 
-from compute.models import OPEN_MIGRATIONS, Host, Instance, Migration, VmState
+from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration, VmState
 from compute.models.flavor import disk_claim_gb
+from compute.operations.live_resize import LiveResize
 
 CLAIMED = ("vcpus_used", "memory_mb_used", "disk_gb_used", "instances_used")
 COUNTED = ("instances", "cores", "memory_mb")
@@ -81,12 +83,18 @@ def _open_migrations(**which: Any) -> QuerySet[Migration]:
     return Migration.objects.filter(status__in=OPEN_MIGRATIONS, **which).select_related("instance")
 
 
+def _growing(**which: Any) -> QuerySet[Action]:
+    """The growing of instances that run, under way; ``params["more"]`` is what it took besides."""
+    growing = Action.objects.filter(operation=LiveResize.name, state__in=OPEN_STATES, instance__deleted_at=None)
+    return growing.exclude(progress__has_key="given_back").filter(**which).select_related("instance")
+
+
 def _in_force(instance: Instance) -> Amounts:
     return Amounts(instance.vcpus, instance.memory_mb, instance.disk_gb)
 
 
 def of_hosts(host_ids: Iterable[int] | None = None) -> dict[int, dict[str, int]]:
-    """What each host's claims must be, by the host's key (None: all hosts). Three queries."""
+    """What each host's claims must be, by the host's key (None: all hosts). Four queries."""
     hosts, on_them = Host.objects.all(), Instance.objects.alive().exclude(host=None)
     if host_ids is not None:
         wanted = list(host_ids)
@@ -100,11 +108,15 @@ def of_hosts(host_ids: Iterable[int] | None = None) -> dict[int, dict[str, int]]
         old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
         for name, amount in zip(CLAIMED, old.plus(new).minus(_in_force(one.instance)), strict=False):
             found[one.instance.host_id][name] += amount
+    for growing in _growing(instance__in=on_them, progress__claimed=True):
+        assert growing.instance.host_id is not None  # likewise
+        for name, amount in growing.params["more"].items():
+            found[growing.instance.host_id][f"{name}_used"] += amount
     return found
 
 
 def of_projects(project_ids: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
-    """What each project's usage must be, by its id; projects that use nothing are left out. Two queries."""
+    """What each project's usage must be, by its id; projects that use nothing are left out. Three queries."""
     rows, migrations = Instance.objects.alive(), _open_migrations(instance__deleted_at=None)
     if project_ids is not None:
         wanted = list(project_ids)
@@ -117,4 +129,7 @@ def of_projects(project_ids: Iterable[str] | None = None) -> dict[str, dict[str,
         old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
         usage["cores"] += max(old.vcpus, new.vcpus) - one.instance.vcpus
         usage["memory_mb"] += max(old.memory_mb, new.memory_mb) - one.instance.memory_mb
+    for growing in _growing(**({} if project_ids is None else {"instance__project__in": wanted})):
+        found[growing.instance.project_id]["cores"] += growing.params["more"]["vcpus"]
+        found[growing.instance.project_id]["memory_mb"] += growing.params["more"]["memory_mb"]
     return found

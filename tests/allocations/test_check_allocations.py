@@ -11,12 +11,16 @@ from django.core.management import call_command
 from django.db.models import F
 
 from compute import reconciliation
+from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.fake.faults import Fault
 from compute.models import Flavor, Host, Instance, Migration, QuotaUsage
 from compute.operations import OPERATIONS
 from compute.operations.engine import request
+from compute.operations.worker import perform
 from tests.conftest import Cloud, Persona
-from tests.engine.matrix import boot, do
+from tests.engine.matrix import boot, do, finish, shared_host
 
+__all__ = ["shared_host"]
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -124,5 +128,24 @@ def test_what_changes_while_it_looks_is_no_difference(instance: Instance, monkey
 def test_a_healthy_cloud_is_checked_in_few_queries(cloud: Cloud, instance: Instance, django_assert_num_queries) -> None:
     for number in range(5):
         Host.objects.create(name=f"more-{number}", uri=f"fake://more-{number}")
-    with django_assert_num_queries(10):
+    with django_assert_num_queries(13):
         assert reconciliation.differences() == []
+
+
+@pytest.mark.parametrize("claimed", [False, True])
+def test_growing_while_it_runs_holds_what_it_grows_by(
+    cloud: Cloud, shared_host: Host, alice: Persona, claimed: bool
+) -> None:
+    """Set right amid it, the quota and the claim would be given back twice."""
+    room = {"nacelle:max_vcpus": "4", "nacelle:max_memory_mb": "1024"}
+    Flavor.objects.create(id="roomy", name="roomy", vcpus=1, memory_mb=128, disk_gb=1, extra_specs=room)
+    Flavor.objects.create(id="more", name="more", vcpus=2, memory_mb=384, disk_gb=1)
+    instance = boot(alice, cloud, flavor_id="roomy")
+    action = request(OPERATIONS["live_resize"], instance, alice.actor, flavor_id="more")
+    if claimed:
+        hypervisor_of(shared_host).inject(Fault("define", do="fail", error="Unreachable"))  # type: ignore[attr-defined]  # it is a fake one
+        perform(action.pk, "compute")
+    assert QuotaUsage.objects.get().cores == 2 and Host.objects.get().vcpus_used == (2 if claimed else 1)
+    assert check("--fix") == (0, "Every claim and every usage is what the instances say.\n")
+    instance = finish(instance)
+    assert (instance.vcpus, check()[0]) == (2, 0)
