@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Concatenate, ParamSpec
 
 from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.utils.cache import add_never_cache_headers, patch_vary_headers
 from django.views.decorators.http import require_POST
@@ -67,6 +67,8 @@ def page(view: PageView[P]) -> View[P]:
 
     @wraps(view)
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
+        if "\x00" in request.path:
+            raise Http404("Nothing has NUL in its name, and PostgreSQL cannot be asked for it.")
         if not request.user.is_authenticated:
             return _to_login(request)
         if not _identified(request):

@@ -92,3 +92,13 @@ def test_others_change_nothing(cloud: Cloud, private: Flavor, alice: Persona, br
     for path in ("describe", "specs/set", "specs/remove", "access/give", f"access/{cloud.demo.pk}/take", "delete"):
         assert client.post(f"/flavors/p%201/{path}", {"project": cloud.other.pk}).status_code == 403, path
     assert private.access.count() == 1 and Flavor.objects.filter(pk="p 1").exists()
+
+
+def test_an_address_with_nul_asks_the_database_nothing(
+    cloud: Cloud, alice: Persona, browse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_postgresql_does(*_: Any) -> None:
+        raise ValueError("A string literal cannot contain NUL (0x00) characters.")
+
+    monkeypatch.setattr("portal.dashboard.views.flavors._flavor", as_postgresql_does)
+    assert browse(alice).get("/flavors/a%00b/").status_code == 404
