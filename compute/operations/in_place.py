@@ -279,8 +279,10 @@ class RevertSnapshot(_OfSnapshot, Operation):
         """Bring the disks back, and the memory. From the first call to the host on, a failure leaves it off."""
         if self.action.progress.get("reverted"):
             return
-        self.note(reverting=True)
         snapshot, memory = self.snapshot, self.action.params["memory"]
+        if memory:
+            _check_memory(self.instance, snapshot)  # a card that was on its way out at the request is gone by now
+        self.note(reverting=True)
         if memory:
             bring_networks(self)
         else:

@@ -325,3 +325,19 @@ def test_one_card_does_not_take_all_addresses(cloud: Any, shared_host: Any, alic
     with pytest.raises(errors.Invalid, match="maximum amount of fixed ips"):
         ask(alice, instance, "add_fixed_ip", network_id=str(cloud.network.pk))
     assert port.addresses.count() == addresses.MOST_ADDRESSES
+
+
+def test_no_memory_brings_back_a_card_that_went_meanwhile(cloud: Any, shared_host: Any, alice: Any) -> None:
+    """Its address may be somebody else's by then."""
+    network = {"network_id": str(cloud.network.pk)}
+    instance = do(launched(alice, cloud), act_of(alice, "attach_interface", **network))
+    request(OPERATIONS["create_snapshot"], instance, alice.actor, name="both", memory=True)
+    instance = finish(instance)
+    going = instance.ports.order_by("position").last()
+    ask(alice, instance, "detach_interface", port_id=str(going.pk))
+    back = ask(alice, instance, "revert_snapshot", snapshot=str(Snapshot.objects.get().pk))
+    instance = finish(instance)
+    back.refresh_from_db()
+    assert back.state == "error" and "other network cards" in back.message
+    assert (instance.vm_state, instance.ports.count()) == ("active", 1)
+    assert_sound(shared_host, instance)
