@@ -39,27 +39,37 @@ class Fault:
 
 
 class Hanging:
-    """The calls of this process that hang now."""
+    """The calls of this process that hang now, by their threads."""
 
     def __init__(self) -> None:
         self._threads: set[threading.Thread] = set()
+        self._changed = threading.Condition()
         self._over = threading.Event()
 
     def here(self, seconds: float) -> None:
         """This thread's call hangs."""
-        self._threads.add(threading.current_thread())
-        self._over.wait(seconds)
+        with self._changed:
+            self._threads.add(threading.current_thread())
+            over = self._over
+        over.wait(seconds)
+
+    def returned(self) -> None:
+        """This thread's call has returned, whether it hung or not. The thread may have others to make."""
+        with self._changed:
+            self._threads.discard(threading.current_thread())
+            self._changed.notify_all()
 
     def __contains__(self, thread: threading.Thread) -> bool:
         return thread in self._threads
 
     def end(self) -> int:
-        """All go on, and are waited for. Returns how many they were."""
-        self._over.set()
-        threads, self._threads, self._over = self._threads, set(), threading.Event()
-        for thread in threads:
-            thread.join()
-        return len(threads)
+        """All go on, and are waited for until they return. Returns how many they were."""
+        with self._changed:
+            self._over.set()
+            self._over = threading.Event()
+            count = len(self._threads)
+            self._changed.wait_for(lambda: not self._threads)
+        return count
 
 
 hanging = Hanging()
@@ -117,9 +127,12 @@ def _troubled(method: Callable[P, R], recorded: bool) -> Callable[P, R]:
         delay = float(state.options.get(f"delay.{name}", state.options.get("delay", 0)))
         if delay:
             time.sleep(delay)
-        _strike(faults, "before")
-        result = method(*args, **kwargs)
-        _strike(faults, "after")
+        try:
+            _strike(faults, "before")
+            result = method(*args, **kwargs)
+            _strike(faults, "after")
+        finally:
+            hanging.returned()
         return result
 
     return call
