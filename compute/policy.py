@@ -52,6 +52,8 @@ declare(
     Rule(_C + "os-extended-server-attributes", "admin", "See where a server runs."),
     Rule(_C + "os-remote-consoles", "member", "Open a server's console."),
     Rule(_C + "os-console-output", "member", "Read a server's console log."),
+    Rule(_C + "os-server-password:show", "reader", "Show the password that a guest has told."),
+    Rule(_C + "os-server-password:clear", "member", "Forget the password that a guest has told."),
     Rule(_C + "os-instance-actions:list", "reader", "List what was done to a server."),
     Rule(_C + "os-instance-actions:show", "reader", "Show an action."),
     Rule(_C + "os-instance-actions:events", "reader", "See the steps of an action."),

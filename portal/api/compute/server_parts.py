@@ -175,3 +175,19 @@ class ServerSecurityGroups(ComputeView):
         instance = self.instance(server_id)
         rows = SecurityGroup.objects.filter(ports__instance=instance).prefetch_related("rules__remote_group").distinct()
         return Response({"security_groups": [group_body(row) for row in rows]})
+
+
+class ServerPassword(ComputeView):
+    """/servers/{id}/os-server-password"""
+
+    @call("os_compute_api:os-server-password:show")
+    def get(self, request: Request, server_id: str) -> Response:
+        """Show the password that the guest has made up and encrypted with its key pair: empty, as none can tell."""
+        self.instance(server_id)
+        return Response({"password": ""})
+
+    @call("os_compute_api:os-server-password:clear")
+    def delete(self, request: Request, server_id: str) -> HeadersOnly:
+        """Forget the password that the guest has told."""
+        self.instance(server_id)
+        return HeadersOnly()

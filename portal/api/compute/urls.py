@@ -54,6 +54,7 @@ SERVERS = [
     path("servers/<server_id>/os-interface/<port_id>", interfaces.Interface.as_view()),
     path("servers/<server_id>/os-volume_attachments", server_parts.VolumeAttachments.as_view()),
     path("servers/<server_id>/os-security-groups", server_parts.ServerSecurityGroups.as_view()),
+    path("servers/<server_id>/os-server-password", server_parts.ServerPassword.as_view()),
     path("servers/<server_id>/os-instance-actions", instance_actions.InstanceActions.as_view()),
     path("servers/<server_id>/os-instance-actions/<request_id>", instance_actions.InstanceAction.as_view()),
 ]

@@ -221,3 +221,15 @@ def test_a_password(server: str, alice: Persona, drain: Drain) -> None:
     drain()
     assert state_of(alice, server) == ("ACTIVE", None, 1)
     assert alice.get(f"{server}/os-instance-actions").json()["instanceActions"][0]["action"] == "changePassword"
+
+
+def test_no_guest_has_told_a_password(
+    server: str, alice: Persona, bob: Persona, charlie: Persona, anyone: Persona
+) -> None:
+    path = f"{server}/os-server-password"
+    for persona in (alice, bob):
+        assert persona.get(path).json() == {"password": ""}
+    assert alice.delete(path).status_code == 204
+    assert bob.delete(path).status_code == 403
+    assert [charlie.get(path).status_code, charlie.delete(path).status_code] == [404, 404]
+    assert anyone.get(path).status_code == 401
