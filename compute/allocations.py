@@ -1,8 +1,8 @@
 """What instances hold of hosts and quotas, worked out from the instances alone.
 
 Hosts' claims and projects' usages are derived data, kept up by conditional updates. Here is what they
-must be: each living instance holds its flavor, and one amid a resize what its other flavor adds; one that
-grows while it runs, what it grows by.
+must be: each living instance holds its flavor, and one amid a migration what its other flavor adds, or all of
+it on the other host; one that grows while it runs, what it grows by.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from django.db.models import Count, QuerySet, Sum
 
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration, VmState
 from compute.models.flavor import disk_claim_gb
+from compute.operations.held import Beside, beside
 from compute.operations.live_resize import LiveResize
 
 CLAIMED = ("vcpus_used", "memory_mb_used", "disk_gb_used", "instances_used")
@@ -39,17 +40,10 @@ class Amounts(NamedTuple):
         """Both together."""
         return Amounts(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
 
-    def minus(self, other: Amounts) -> Amounts:
-        """What is more than the other."""
-        return Amounts(*(mine - theirs for mine, theirs in zip(self, other, strict=True)))
-
-
-NOTHING = Amounts(0, 0, 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What one instance holds of its host."""
+    """What one instance holds of a host; one amid a migration holds something of two."""
 
     instance_id: UUID
     host_id: int
@@ -62,35 +56,32 @@ class Allocation:
 def allocations(**which: Any) -> list[Allocation]:
     """What instances hold; ``which`` are conditions on instances. Two queries."""
     rows = Instance.objects.alive().exclude(host=None).filter(**which).order_by("id")
-    besides = _besides(rows)
-    columns = ("id", "host_id", "project_id", "user_id", "updated_at", "vcpus", "memory_mb", "disk_gb")
-    return [
-        Allocation(key, host, project, user or "", at, Amounts(*own).plus(besides.get(key, NOTHING)))
-        for key, host, project, user, at, *own in rows.values_list(*columns)
-    ]
-
-
-def _besides(rows: QuerySet[Instance]) -> dict[UUID, Amounts]:
-    """What instances amid a resize hold of their hosts besides the flavor in force."""
-    found: dict[UUID, Amounts] = {}
-    for one in _open_migrations(instance__in=rows, claimed=True):
-        old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
-        found[one.instance_id] = old.plus(new).minus(_in_force(one.instance))
+    held = {one.instance_id: claim for one in _open_migrations(instance__in=rows) if (claim := beside(one))}
+    found = []
+    columns = ("id", "host_id", "project_id", "user_id", "updated_at", *Amounts._fields)
+    for key, host_id, project, user, at, *own in rows.values_list(*columns):
+        amounts, other = Amounts(*own), held.get(key)
+        if other and other.host_id == host_id:
+            amounts = amounts.plus(_of(other))
+        found.append(Allocation(key, host_id, project, user or "", at, amounts))
+        if other and other.host_id != host_id:
+            found.append(Allocation(key, other.host_id, project, user or "", at, _of(other)))
     return found
 
 
+def _of(claim: Beside) -> Amounts:
+    return Amounts(claim.vcpus, claim.memory_mb, claim.disk_gb)
+
+
 def _open_migrations(**which: Any) -> QuerySet[Migration]:
-    return Migration.objects.filter(status__in=OPEN_MIGRATIONS, **which).select_related("instance")
+    rows = Migration.objects.filter(status__in=OPEN_MIGRATIONS, instance__deleted_at=None, **which)
+    return rows.select_related("instance")
 
 
 def _growing(**which: Any) -> QuerySet[Action]:
     """The growing of instances that run, under way; ``params["more"]`` is what it took besides."""
     growing = Action.objects.filter(operation=LiveResize.name, state__in=OPEN_STATES, instance__deleted_at=None)
     return growing.exclude(progress__has_key="given_back").filter(**which).select_related("instance")
-
-
-def _in_force(instance: Instance) -> Amounts:
-    return Amounts(instance.vcpus, instance.memory_mb, instance.disk_gb)
 
 
 def of_hosts(host_ids: Iterable[int] | None = None) -> dict[int, dict[str, int]]:
@@ -103,11 +94,10 @@ def of_hosts(host_ids: Iterable[int] | None = None) -> dict[int, dict[str, int]]
     sums = on_them.order_by().values_list("host_id").annotate(*map(Sum, Amounts._fields), Count("id"))
     for key, *amounts in sums:
         found[key] = dict(zip(CLAIMED, amounts, strict=True))
-    for one in _open_migrations(claimed=True, instance__in=on_them):
-        assert one.instance.host_id is not None  # it is on one of them
-        old, new = (Amounts.of_flavor(flavor) for flavor in one.flavors)
-        for name, amount in zip(CLAIMED, old.plus(new).minus(_in_force(one.instance)), strict=False):
-            found[one.instance.host_id][name] += amount
+    for claim in filter(None, map(beside, _open_migrations(claimed=True))):
+        if claim.host_id in found:
+            for name, amount in zip(CLAIMED, (*_of(claim), claim.instances), strict=True):
+                found[claim.host_id][name] += amount
     for growing in _growing(instance__in=on_them, progress__claimed=True):
         assert growing.instance.host_id is not None  # likewise
         for name, amount in growing.params["more"].items():
@@ -117,7 +107,7 @@ def of_hosts(host_ids: Iterable[int] | None = None) -> dict[int, dict[str, int]]
 
 def of_projects(project_ids: Iterable[str] | None = None) -> dict[str, dict[str, int]]:
     """What each project's usage must be, by its id; projects that use nothing are left out. Three queries."""
-    rows, migrations = Instance.objects.alive(), _open_migrations(instance__deleted_at=None)
+    rows, migrations = Instance.objects.alive(), _open_migrations()
     if project_ids is not None:
         wanted = list(project_ids)
         rows, migrations = rows.filter(project__in=wanted), migrations.filter(instance__project__in=wanted)

@@ -10,7 +10,7 @@ from compute.models.host import Host, HostSample, HostState
 from compute.models.image import Image, ImageStatus, ImageVisibility
 from compute.models.instance import Fault, Instance
 from compute.models.keypair import KeyPair
-from compute.models.migration import OPEN_MIGRATIONS, Migration, MigrationStatus
+from compute.models.migration import OPEN_MIGRATIONS, Migration, MigrationStatus, MigrationType
 from compute.models.network import (
     Network,
     NetworkRemoval,
@@ -52,6 +52,7 @@ __all__ = [
     "KeyPair",
     "Migration",
     "MigrationStatus",
+    "MigrationType",
     "Network",
     "NetworkRemoval",
     "Port",

@@ -1,4 +1,4 @@
-"""Migrations: instances on their way to another flavor (and, one day, another host), with what that holds."""
+"""Migrations: instances on their way to another flavor or another host, with what that holds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,19 @@ from django.db import models
 from django.utils import timezone
 
 
+class MigrationType(models.TextChoices):
+    """Nova's kinds of migrations. ``MIGRATION`` is a cold one; ``RESIZE`` may lead to another host, too."""
+
+    RESIZE = "resize"
+    MIGRATION = "migration"
+    LIVE = "live-migration"
+    EVACUATION = "evacuation"
+
+
 class MigrationStatus(models.TextChoices):
     """Nova's states of a migration."""
 
+    # cold ones and resizes
     PRE_MIGRATING = "pre-migrating"
     MIGRATING = "migrating"
     POST_MIGRATING = "post-migrating"
@@ -20,6 +30,17 @@ class MigrationStatus(models.TextChoices):
     CONFIRMED = "confirmed"
     REVERTING = "reverting"
     REVERTED = "reverted"
+    # live ones
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    # evacuations, which begin as accepted and pre-migrating
+    ACCEPTED = "accepted"
+    DONE = "done"
+    # all of them
     ERROR = "error"
 
 
@@ -30,20 +51,25 @@ OPEN_MIGRATIONS = (
     MigrationStatus.FINISHED,
     MigrationStatus.CONFIRMING,
     MigrationStatus.REVERTING,
+    MigrationStatus.QUEUED,
+    MigrationStatus.PREPARING,
+    MigrationStatus.RUNNING,
+    MigrationStatus.ACCEPTED,
 )
 
 
 class Migration(models.Model):
-    """One resize, from the request until it is confirmed or taken back.
+    """One resize, cold or live migration, or evacuation, from the request until it is confirmed, taken back or over.
 
-    While it is open, two flavors are held: the instance's row says which one is in force, the other
-    is what this row holds besides (its claim on the host, if ``claimed``, and the quota of the larger
-    of each amount). ``old_volume_names`` are the disks as they were before, kept for taking it back.
+    While it is open, two claims may be held: the instance's row says which host and flavor are in force,
+    the others are what this row holds besides (if ``claimed``; and the quota of the larger of each amount).
+    ``old_volume_names`` are the disks as they were before, kept for taking it back. ``stats`` is how far a
+    live migration is, under Nova's names (``memory_total_bytes`` …, ``disk_remaining_bytes``).
     """
 
     uuid = models.UUIDField(unique=True, default=uuid.uuid4)
     instance = models.ForeignKey("compute.Instance", on_delete=models.CASCADE, related_name="migrations")
-    migration_type = models.CharField(max_length=16, default="resize", choices=[("resize", "resize")])
+    migration_type = models.CharField(max_length=16, choices=MigrationType.choices, default=MigrationType.RESIZE)
     status = models.CharField(max_length=16, choices=MigrationStatus.choices, default=MigrationStatus.PRE_MIGRATING)
     source_host = models.ForeignKey("compute.Host", on_delete=models.CASCADE, related_name="+")
     dest_host = models.ForeignKey("compute.Host", on_delete=models.CASCADE, null=True, related_name="+")
@@ -52,6 +78,7 @@ class Migration(models.Model):
     old_vm_state = models.CharField(max_length=24)
     old_volume_names = models.JSONField(default=dict, blank=True)
     claimed = models.BooleanField(default=False)
+    stats = models.JSONField(default=dict, blank=True)
     user_id = models.CharField(max_length=64, blank=True, default="")
     project_id = models.CharField(max_length=64, blank=True, default="")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -66,6 +93,10 @@ class Migration(models.Model):
                 name="one_open_migration_an_instance",
             )
         ]
+        indexes = [
+            models.Index(fields=["status"], condition=models.Q(status__in=OPEN_MIGRATIONS), name="open_migrations"),
+            models.Index(fields=["-created_at", "-id"], name="newest_migrations"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.migration_type} of {self.instance_id} ({self.status})"
@@ -74,3 +105,8 @@ class Migration(models.Model):
     def flavors(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The old one and the new one."""
         return self.old_flavor, self.new_flavor
+
+    @property
+    def moves(self) -> bool:
+        """Whether it leads to another host."""
+        return self.dest_host_id is not None and self.dest_host_id != self.source_host_id

@@ -53,6 +53,7 @@ class TaskState(models.TextChoices):
     RESIZE_FINISH = "resize_finish"
     RESIZE_CONFIRMING = "resize_confirming"
     RESIZE_REVERTING = "resize_reverting"
+    MIGRATING = "migrating"
     IMAGE_SNAPSHOT_PENDING = "image_snapshot_pending"
     IMAGE_SNAPSHOT = "image_snapshot"
     IMAGE_PENDING_UPLOAD = "image_pending_upload"
@@ -101,6 +102,7 @@ _STATUS: dict[str, tuple[str, dict[str, str]]] = {
             TaskState.RESIZE_MIGRATED: "RESIZE",
             TaskState.RESIZE_FINISH: "RESIZE",
             TaskState.UPDATING_PASSWORD: "PASSWORD",
+            TaskState.MIGRATING: "MIGRATING",
         },
     ),
     VmState.BUILDING: ("BUILD", {}),
@@ -119,7 +121,7 @@ _STATUS: dict[str, tuple[str, dict[str, str]]] = {
             TaskState.RESIZE_FINISH: "RESIZE",
         },
     ),
-    VmState.PAUSED: ("PAUSED", {}),
+    VmState.PAUSED: ("PAUSED", {TaskState.MIGRATING: "MIGRATING"}),
     VmState.SUSPENDED: ("SUSPENDED", {}),
     VmState.RESCUED: ("RESCUE", {}),
     VmState.RESIZED: ("VERIFY_RESIZE", {TaskState.RESIZE_REVERTING: "REVERT_RESIZE"}),

@@ -18,7 +18,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute.errors import Conflict, NotFound
-from compute.models import OPEN_STATES, Action, ActionState, Instance, announce
+from compute.models import OPEN_STATES, Action, ActionState, Host, Instance, announce
 from compute.models.states import TaskState, VmState
 from compute.operations.calls import Calls
 from compute.operations.doorbell import ring
@@ -118,7 +118,11 @@ class Operation:
     def hypervisor(self) -> Hypervisor:
         """The driver of the instance's host. Its calls are made while the lease is ours, and end in time."""
         assert self.instance.host is not None, "no host was chosen yet"
-        return self.calls.to(self.instance.host)
+        return self.hypervisor_of(self.instance.host)
+
+    def hypervisor_of(self, host: Host) -> Hypervisor:
+        """The driver of another host that has to do with the operation, likewise."""
+        return self.calls.to(host)
 
     def note(self, **progress: Any) -> None:
         """Leave something with the operation, for later steps, for people, and for whoever takes over."""

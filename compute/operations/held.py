@@ -1,11 +1,12 @@
-"""What a resize holds while it is open: besides the flavor in force, the claim and the quota of the other one.
+"""What a migration holds while it is open: besides the host and flavor in force, the claim and the quota of the others.
 
-The instance's row counts for the flavor in force. So the rest follows from the two flavors and that
-row, whichever of them is in force now, and is given back once, when the migration's row is closed.
+The instance's row counts for the host and the flavor in force. So the rest follows from the two hosts, the two
+flavors and that row, whichever of them are in force now, and is given back once, when the migration's row is closed.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
@@ -27,8 +28,34 @@ def amounts(flavor: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Beside:
+    """So much of a host: MiB of memory, GiB of disk."""
+
+    host_id: int
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    instances: int
+
+
+def beside(migration: Migration) -> Beside | None:
+    """What an open migration holds besides its instance's own claim; None: nothing."""
+    instance = migration.instance
+    if not migration.claimed or instance.host_id is None:
+        return None
+    old, new = (amounts(flavor) for flavor in migration.flavors)
+    if not migration.moves:
+        now = {"vcpus": instance.vcpus, "memory_mb": instance.memory_mb, "disk_gb": instance.disk_gb}
+        return Beside(instance.host_id, **{name: old[name] + new[name] - now[name] for name in now}, instances=0)
+    there = instance.host_id == migration.dest_host_id
+    host_id, flavor = (migration.source_host_id, old) if there else (migration.dest_host_id, new)
+    assert host_id is not None  # it moves
+    return Beside(host_id, flavor["vcpus"], flavor["memory_mb"], flavor["disk_gb"], instances=1)
+
+
 def open_migration(instance: Instance) -> Migration | None:
-    """The instance's resize that is neither confirmed nor taken back."""
+    """The instance's migration that is not over: neither confirmed nor taken back, completed nor failed."""
     return Migration.objects.filter(instance=instance, status__in=OPEN_MIGRATIONS).first()
 
 
@@ -60,19 +87,19 @@ def close(migration: Migration, status: MigrationStatus) -> None:
 
 def _give_back(migration: Migration) -> None:
     instance = migration.instance
-    old, new = (amounts(flavor) for flavor in migration.flavors)
-    now = {"vcpus": instance.vcpus, "memory_mb": instance.memory_mb, "disk_gb": instance.disk_gb}
-    if migration.claimed and instance.host_id is not None:
-        claims.give_back(instance.host_id, **{name: old[name] + new[name] - value for name, value in now.items()})
+    if claim := beside(migration):
+        amount = {name: getattr(claim, name) for name in ("vcpus", "memory_mb", "disk_gb", "instances")}
+        claims.give_back(claim.host_id, **amount)
+    old, new = migration.flavors
     quota.release(
         instance.project_id,
-        cores=max(old["vcpus"], new["vcpus"]) - now["vcpus"],
-        memory_mb=max(old["memory_mb"], new["memory_mb"]) - now["memory_mb"],
+        cores=max(old["vcpus"], new["vcpus"]) - instance.vcpus,
+        memory_mb=max(old["memory_mb"], new["memory_mb"]) - instance.memory_mb,
     )
 
 
 def close_open(instance: Instance) -> None:
-    """For an instance that goes, or that was set right by hand: whatever resize is open ends here."""
+    """For an instance that goes, or that was set right by hand: whatever migration is open ends here."""
     if migration := open_migration(instance):
         finished = migration.status == MigrationStatus.FINISHED
         close(migration, MigrationStatus.CONFIRMED if finished else MigrationStatus.ERROR)

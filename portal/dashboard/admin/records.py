@@ -61,7 +61,7 @@ class InstanceAdmin(LookOnly):
 
 @admin.register(Migration)
 class MigrationAdmin(LookOnly):
-    """Instances on their way to another flavor."""
+    """Instances on their way to another flavor or another host."""
 
     list_display = ("instance", "migration_type", "status", "source_host", "dest_host", "created_at", "updated_at")
     list_filter = ("status", "migration_type")
