@@ -17,12 +17,12 @@ NANO = "42"
 
 
 class Cloud:
-    """The administrator's view of a Nacelle, and libvirt's."""
+    """The administrator's view of a Nacelle, and libvirt's of its first host."""
 
     def __init__(self, nacelle: Nacelle) -> None:
         self.nacelle = nacelle
         self.wire: Wire = nacelle.wire()
-        self.libvirt: Any = libvirt.open(nacelle.uri)
+        self.libvirt: Any = libvirt.open(nacelle.uris[0])
 
     def close(self) -> None:
         """Let both connections go."""
@@ -41,10 +41,10 @@ class Cloud:
         found = self.wire.get(f"{SERVERS}/detail?name=^{name}$", **LATEST).json["servers"]
         return dict(found[0]) if found else None
 
-    def launch(self, name: str) -> str:
-        """Ask for a server of the tiny image and return its id."""
+    def launch(self, name: str, **more: Any) -> str:
+        """Ask for a server of the tiny image, with what else is wanted of it, and return its id."""
         image = self.wire.get("/image/v2/images?name=tiny").json["images"][0]["id"]
-        wanted = {"name": name, "flavorRef": NANO, "imageRef": image, "networks": "auto"}
+        wanted = {"name": name, "flavorRef": NANO, "imageRef": image, "networks": "auto", **more}
         answer = self.wire.post(SERVERS, {"server": wanted}, **LATEST)
         assert answer.status == 202, (answer.status, answer.content[:500])
         return str(answer.json["server"]["id"])

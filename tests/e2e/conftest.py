@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import Cloud
+from tests.e2e.lab import heal, laboratory, nacelle_with
 from tests.e2e.nacelle import Nacelle
 from tests.e2e.openstack_command import OpenStack
 from tests.e2e.own_libvirtd import OwnLibvirtd
@@ -46,6 +48,14 @@ def openstack(nacelle: Nacelle, cloud: Cloud, tmp_path: Path) -> OpenStack:
 
 
 @pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest) -> Iterator[Laboratory]:
+    """Real hosts that may be killed, cut off and switched off; ``pytest.mark.lab`` of the module says how many."""
+    marker = request.node.get_closest_marker("lab")
+    with laboratory(**(marker.kwargs if marker else {})) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
 def far() -> Iterator[OwnLibvirtd]:
     """A libvirtd that may be killed."""
     daemon = OwnLibvirtd()
@@ -54,3 +64,21 @@ def far() -> Iterator[OwnLibvirtd]:
         yield daemon
     finally:
         daemon.remove()
+
+
+@pytest.fixture(scope="module")
+def lab_nacelle(lab: Laboratory) -> Iterator[Nacelle]:
+    """A Nacelle that runs with the hosts of the laboratory and no other."""
+    with nacelle_with(lab) as own:
+        yield own
+
+
+@pytest.fixture
+def lab_cloud(lab: Laboratory, lab_nacelle: Nacelle) -> Iterator[Cloud]:
+    """The cloud that it is. Afterwards every host runs and is reached, whatever befell it."""
+    cloud = Cloud(lab_nacelle)
+    try:
+        yield cloud
+    finally:
+        cloud.close()
+        heal(lab)

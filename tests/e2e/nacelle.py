@@ -110,12 +110,12 @@ class Servers:
 class Nacelle:
     """One Nacelle. ``start`` and ``stop`` may be called again and again; the data stay until ``remove``."""
 
-    def __init__(self, uri: str = LOCAL_URI, **settings: str) -> None:
-        self.uri = uri
+    def __init__(self, *uris: str, **settings: str) -> None:
+        self.uris = uris or (LOCAL_URI,)
         self.folder = Path(tempfile.mkdtemp(prefix="nacelle-own-"))
         self.data = self.folder / "data"
         self.log = self.folder / "log"
-        self.pool = self.folder.name
+        self.pool = settings.get("NACELLE_STORAGE_POOL", self.folder.name)
         self.address = f"127.0.0.1:{free_port()}"
         self.console_address = f"127.0.0.1:{free_port()}"
         self.settings = {
@@ -151,9 +151,10 @@ class Nacelle:
         self.launch()
         self.wait_for_output(BANNER)
 
-    def start_on_host(self, name: str) -> None:
-        """Start it for the first time, with the host of its URI alone, and wait for the banner."""
-        for command in (("bootstrap",), ("host", "add", self.uri, "--name", name)):
+    def start_on_hosts(self, *names: str) -> None:
+        """Start it for the first time, with the hosts of its URIs alone, named so, and wait for the banner."""
+        adding = [("host", "add", uri, "--name", name) for uri, name in zip(self.uris, names, strict=True)]
+        for command in (("bootstrap",), *adding):
             ended = self.command(*command)
             assert ended.returncode == 0, ended
         self.start()
@@ -236,30 +237,35 @@ class Nacelle:
         return wire
 
     # its end ---------------------------------------------------------------------------------------
-    def remove(self) -> None:
-        """Stop it, then remove whatever it made on this machine, and its folder."""
+    def remove(self, *, leave_hosts: bool = False) -> None:
+        """Stop it, then remove whatever it made on its hosts (unless these go too), and its folder."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.stop()
         if self.process is not None:
             for process in reversed(self.processes()):
                 process.kill()
             self.process.wait()
-        folder = self.folder / "daemons"
-        if self.uri == LOCAL_URI:
-            daemons.ensure_running(folder)
-        try:
-            with contextlib.closing(libvirt.open(self.uri)) as connection:
-                clear(connection, self.pool, self.networks())
-        finally:
-            daemons.stop(folder)
-            daemons.stop(self.data / "libvirt")
+        if not leave_hosts:
+            self._clear_hosts()
         self.servers.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def networks(self) -> list[str]:
-        """The names that its networks have in libvirt: those whose bridge has an address of its range."""
+    def _clear_hosts(self) -> None:
+        folder = self.folder / "daemons"
+        if LOCAL_URI in self.uris:
+            daemons.ensure_running(folder)
+        try:
+            for uri in self.uris:
+                with contextlib.closing(libvirt.open(uri)) as connection:
+                    clear(connection, self.pool, self.networks(uri))
+        finally:
+            daemons.stop(folder)
+            daemons.stop(self.data / "libvirt")
+
+    def networks(self, uri: str = "") -> list[str]:
+        """The names that its networks have on a host (the first): those whose bridge has an address of its range."""
         gateway = self.settings["NACELLE_PRIVATE_CIDR"].replace(".0/20", ".1")
-        with contextlib.closing(libvirt.open(self.uri)) as connection:
+        with contextlib.closing(libvirt.open(uri or self.uris[0])) as connection:
             found = []
             for one in connection.listAllNetworks():
                 with suppress(libvirt.libvirtError):  # somebody else's network may go while we look

@@ -45,10 +45,10 @@ def relay(far: OwnLibvirtd) -> Iterator[Relay]:
 @pytest.fixture(scope="module")
 def far_nacelle(far: OwnLibvirtd, relay: Relay) -> Iterator[Nacelle]:
     """A Nacelle with that host alone, and ``hello`` running on it."""
-    own = Nacelle(uri=relay.uri, **SETTINGS)
+    own = Nacelle(relay.uri, **SETTINGS)
     try:
         own.build_image()
-        own.start_on_host("far")
+        own.start_on_hosts("far")
         cloud = Cloud(own)
         hello = wait_until("hello", lambda: cloud.named("hello"))
         cloud.wait_for_status(hello["id"], "ACTIVE")
@@ -57,7 +57,7 @@ def far_nacelle(far: OwnLibvirtd, relay: Relay) -> Iterator[Nacelle]:
         cloud.close()
         yield own
     finally:
-        own.uri = far.uri  # the relay may be gone, or hold what clears up
+        own.uris = (far.uri,)  # the relay may be gone, or hold what clears up
         own.remove()
 
 

@@ -31,10 +31,10 @@ READS = (
 @pytest.fixture(scope="module")
 def far_cloud(far: OwnLibvirtd) -> Iterator[Cloud]:
     """A Nacelle whose only host has that libvirtd, with ``hello`` running on it."""
-    own = Nacelle(uri=far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1")
+    own = Nacelle(far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1")
     try:
         own.build_image()
-        own.start_on_host("far")
+        own.start_on_hosts("far")
         cloud = Cloud(own)
         hello = wait_until("hello", lambda: cloud.named("hello"))
         cloud.wait_for_status(hello["id"], "ACTIVE")

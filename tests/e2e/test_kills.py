@@ -32,10 +32,10 @@ def relay() -> Iterator[Relay]:
 @pytest.fixture(scope="module")
 def relayed_cloud(relay: Relay) -> Iterator[Cloud]:
     """A Nacelle whose calls to its host can be held, with ``hello`` running."""
-    own = Nacelle(uri=relay.uri, NACELLE_LEASE_SECONDS=LEASE_SECONDS)
+    own = Nacelle(relay.uri, NACELLE_LEASE_SECONDS=LEASE_SECONDS)
     try:
         own.build_image()
-        own.start_on_host("relayed")
+        own.start_on_hosts("relayed")
         cloud = Cloud(own)
         wait_until("hello", lambda: cloud.named("hello"))
         cloud.wait_for_status(str(cloud.named("hello")["id"]), "ACTIVE")  # type: ignore[index]  # it is there

@@ -1,0 +1,94 @@
+"""A laboratory of hosts for the tests, and what its hosts' libvirt says."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import libvirt
+
+from portal.setup.lab.host import LabHost
+from portal.setup.lab.laboratory import RANGES, Laboratory
+from portal.setup.lab.registration import TRUSTED
+from tests.e2e.nacelle import IMAGES, Nacelle
+
+POOL = "lab"
+POOL_PATH = IMAGES / POOL
+LAB_SETTINGS = {TRUSTED: str(RANGES), "NACELLE_STORAGE_POOL": POOL, "NACELLE_STORAGE_POOL_PATH": str(POOL_PATH)}
+
+
+@contextlib.contextmanager
+def laboratory(hosts: int = 3, shared: Collection[int] = ()) -> Iterator[Laboratory]:
+    """One of the test's own, gone afterwards. ``shared``: the hosts with the same storage, such as 1 and 2."""
+    folder = Path(tempfile.mkdtemp(prefix="lab-"))
+    folder.chmod(0o755)
+    made = Laboratory(folder, f"lab-{secrets.token_hex(3)}")
+    try:
+        made.up(hosts, shared, str(POOL_PATH) if shared else "")
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def heal(lab: Laboratory) -> None:
+    """Every host has power and cable, and its libvirtd runs and answers."""
+    plan = lab.plan
+    assert plan is not None
+    lab.up(plan.hosts, plan.shared, plan.shared_path)
+
+
+@contextlib.contextmanager
+def nacelle_with(lab: Laboratory, **settings: str) -> Iterator[Nacelle]:
+    """A Nacelle that runs with these hosts and no other. It leaves them as they are: they go too."""
+    own = Nacelle(*(host.uri for host in lab.hosts), **LAB_SETTINGS, **settings)
+    try:
+        own.build_image()
+        own.start_on_hosts(*(host.name for host in lab.hosts))
+        yield own
+    finally:
+        own.remove(leave_hosts=True)
+
+
+@contextlib.contextmanager
+def connected(host: LabHost) -> Iterator[Any]:
+    """A connection to a host's libvirt."""
+    connection = libvirt.open(host.uri)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def domains(host: LabHost) -> dict[str, bool]:
+    """The guests that a host knows by their uuid, and whether each runs."""
+    with connected(host) as connection:
+        return {domain.UUIDString(): bool(domain.isActive()) for domain in connection.listAllDomains()}
+
+
+def volumes(host: LabHost) -> set[str]:
+    """The names of all volumes in a host's pools, console logs included."""
+    with connected(host) as connection:
+        pools = [pool for pool in connection.listAllStoragePools() if pool.isActive()]
+        for pool in pools:
+            pool.refresh()
+        return {name for pool in pools for name in pool.listVolumes()}
+
+
+def reservations(host: LabHost) -> set[str]:
+    """The hardware addresses that a host's networks keep an address for."""
+    with connected(host) as connection:
+        lines = [line for network in connection.listAllNetworks() for line in network.XMLDesc().splitlines()]
+    return {line.split("mac='")[1].split("'")[0] for line in lines if "<host mac='" in line}
+
+
+def leases(host: LabHost) -> dict[str, str]:
+    """The addresses that a host's DHCP servers have given out, by hardware address."""
+    with connected(host) as connection:
+        given = [lease for network in connection.listAllNetworks() for lease in network.DHCPLeases()]
+    return {lease["mac"]: lease["ipaddr"] for lease in given}
