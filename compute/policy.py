@@ -173,5 +173,6 @@ declare(
     Rule("nacelle:capacity", "admin", "See how many servers of each flavor still fit, and how full the hosts are."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
+    Rule("nacelle:host-fence", "admin", "Fence a host, lift its fence, and say how it is fenced."),
     Rule("nacelle:scheduler", "admin", "See and change the scheduler's settings."),
 )

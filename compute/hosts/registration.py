@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from compute.errors import Conflict, Invalid
 from compute.hosts.connections import hypervisor_of
+from compute.hosts.history import note
 from compute.hypervisor.drivers import open_hypervisor
 from compute.hypervisor.interface import HostFacts, HypervisorError
 from compute.models import Host, HostState, announce
@@ -73,22 +74,35 @@ def console_address(uri: str) -> str:
 
 def refresh(host: Host) -> None:
     """Prepare the host, read its facts, and mark it as up. Raises HypervisorError."""
+    learn(host)
+    mark_up(host)
+
+
+def learn(host: Host) -> None:
+    """Prepare the host and read its facts. Raises HypervisorError."""
     hypervisor = hypervisor_of(host)
     hypervisor.prepare()
     facts = hypervisor.facts()
+    Host.objects.filter(pk=host.pk).update(
+        facts=as_json(facts),
+        vcpus=facts.vcpus,
+        memory_mb=facts.memory_mb,
+        disk_gb=facts.disk_gb,
+        updated_at=timezone.now(),
+    )
+
+
+def mark_up(host: Host) -> None:
+    """The host answers: whoever had confirmed that it is off, it is on again."""
     now = timezone.now()
-    fields = {
-        "facts": as_json(facts),
-        "vcpus": facts.vcpus,
-        "memory_mb": facts.memory_mb,
-        "disk_gb": facts.disk_gb,
-        "state": HostState.UP,
-        "state_reason": "",
-        "last_seen_at": now,
-        "updated_at": now,
-    }
-    Host.objects.filter(pk=host.pk).update(**fields)
-    announce("host", host.pk)
+    with transaction.atomic():
+        was = Host.objects.select_for_update().get(pk=host.pk)
+        Host.objects.filter(pk=host.pk).update(
+            state=HostState.UP, state_reason="", down_since=None, fenced_at=None, last_seen_at=now, updated_at=now
+        )
+        if was.state == HostState.DOWN:
+            note(host.pk, "state", "It answers again." + (" It is fenced no more." if was.fenced_at else ""))
+        announce("host", host.pk)
     host.refresh_from_db()
 
 
@@ -102,29 +116,13 @@ def as_json(facts: HostFacts) -> dict[str, object]:
 
 def mark_down(host_id: int, reason: str) -> None:
     """The host does not answer; nothing is sent there until it does."""
+    now = timezone.now()
     with transaction.atomic():
         if (
             Host.objects.filter(pk=host_id)
             .exclude(state=HostState.DOWN)
-            .update(state=HostState.DOWN, state_reason=reason[:500], updated_at=timezone.now())
+            .update(state=HostState.DOWN, state_reason=reason[:500], down_since=now, updated_at=now)
         ):
+            note(host_id, "state", f"It does not answer: {reason[:500]}")
             announce("host", host_id)
             log.warning("host %s is down: %s", host_id, reason)
-
-
-def set_enabled(actor: Actor, host: Host, enabled: bool, reason: str = "") -> None:
-    """Let the scheduler use a host, or not; running instances are not touched."""
-    enforce(actor, "os_compute_api:os-services")
-    with transaction.atomic():
-        Host.objects.filter(pk=host.pk).update(
-            enabled=enabled, disabled_reason="" if enabled else reason[:255], updated_at=timezone.now()
-        )
-        announce("host", host.pk)
-
-
-def set_forced_down(actor: Actor, host: Host, forced_down: bool) -> None:
-    """Take the operator's word that a host is off."""
-    enforce(actor, "os_compute_api:os-services")
-    with transaction.atomic():
-        Host.objects.filter(pk=host.pk).update(forced_down=forced_down, updated_at=timezone.now())
-        announce("host", host.pk)

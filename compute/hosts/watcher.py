@@ -18,7 +18,8 @@ from django.db import close_old_connections, connection
 from django.utils import timezone
 from django_q.models import Task
 
-from compute.hosts.connections import hypervisor_of
+from compute.hosts import fence_runs, history
+from compute.hosts.connections import forget, hypervisor_of
 from compute.hosts.registration import mark_down, refresh
 from compute.hypervisor.interface import GuestEvent, HostUsage, Hypervisor, HypervisorError, PowerState
 from compute.images import deliver
@@ -88,6 +89,11 @@ class HostWatch(threading.Thread):
                 mark_down(self.host.pk, self._lost)
                 return
             self._sample(hypervisor)
+            if Host.objects.filter(pk=self.host.pk, state=HostState.DOWN).exists():
+                # It did not answer for long. It may have been fenced meanwhile: it comes back as any other does.
+                hypervisor.close()
+                forget(self.host)
+                return
             remove_due(self.host, hypervisor)
             if time.monotonic() >= next_sync:
                 self._sync(hypervisor)
@@ -130,7 +136,6 @@ class HostWatch(threading.Thread):
         usage = hypervisor.usage()
         now = timezone.now()
         Host.objects.filter(pk=self.host.pk).update(last_seen_at=now)
-        Host.objects.filter(pk=self.host.pk).exclude(state=HostState.UP).update(state=HostState.UP, updated_at=now)
         if self._last_usage is not None:
             HostSample.objects.create(
                 host=self.host,
@@ -212,6 +217,7 @@ class Watcher:
             self.watches.pop(pk).stopping.set()
         self._notice_hanging()
         doorbell.sweep()
+        fence_runs.sweep()
         deliver.sweep()
         confirm_overdue()
         run_due()
@@ -238,4 +244,5 @@ def prune() -> None:
     Change.objects.filter(at__lt=now - CHANGES_KEPT).delete()
     RevokedToken.objects.filter(expires_at__lt=now).delete()
     Session.objects.filter(expire_date__lt=now).delete()
+    history.prune()
     Task.objects.filter(stopped__lt=now - MESSAGES_KEPT).delete()

@@ -5,6 +5,7 @@ from compute.models.action import OPEN_STATES, Action, ActionState, Event
 from compute.models.aggregate import ZONE_KEY, Aggregate
 from compute.models.change import Change, announce
 from compute.models.delivery import ImageDelivery
+from compute.models.fencing import Fencing, FencingState, HostEvent
 from compute.models.flavor import Flavor, FlavorAccess
 from compute.models.host import Host, HostSample, HostState
 from compute.models.image import Image, ImageStatus, ImageVisibility
@@ -37,11 +38,14 @@ __all__ = [
     "Change",
     "Event",
     "Fault",
+    "Fencing",
+    "FencingState",
     "Flavor",
     "FlavorAccess",
     "Frequency",
     "GroupPolicy",
     "Host",
+    "HostEvent",
     "HostSample",
     "HostState",
     "Image",

@@ -56,6 +56,15 @@ class Host(models.Model):
     enabled = models.BooleanField(default=True)
     disabled_reason = models.TextField(blank=True, default="")
     forced_down = models.BooleanField(default=False)
+    down_since = models.DateTimeField(null=True, blank=True, help_text="It has not answered since; empty: it answers.")
+    fenced_at = models.DateTimeField(
+        null=True, blank=True, help_text="It was confirmed to be off then, and has not answered since."
+    )
+    fence_method = models.CharField(
+        max_length=64, blank=True, default="", help_text="How it is switched off from afar; empty: by hand alone."
+    )
+    fence_values = models.JSONField(default=dict, blank=True, help_text="What the method asks for: names to texts.")
+    fence_timeout = models.PositiveIntegerField(default=60, help_text="Seconds until the method has failed.")
 
     facts = models.JSONField(default=dict, blank=True)
     vcpus = models.PositiveIntegerField(default=0)
@@ -102,6 +111,11 @@ class Host(models.Model):
     def is_up(self) -> bool:
         """Whether operations may be sent there."""
         return self.state == HostState.UP and not self.forced_down
+
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it is confirmed to be off: by its fence, or by somebody's word."""
+        return not self.is_up and (self.fenced_at is not None or self.forced_down)
 
 
 class HostSample(models.Model):

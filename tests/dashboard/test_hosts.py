@@ -1,11 +1,13 @@
 """Hosts, for administrators."""
 
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.utils import timezone
 
-from compute.models import Change, Host, HostSample
+from compute.hosts.registration import mark_down
+from compute.models import Change, Fencing, Host, HostSample
 from portal.dashboard.views.hosts import load
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
@@ -100,3 +102,29 @@ def test_a_uri_that_leads_nowhere_is_said(root: Persona, browse, uri: str) -> No
     assert answer.status_code == 400
     assert answer.context["form"].errors["uri"]
     assert Host.objects.count() == 1
+
+
+def test_a_host_that_is_down_is_fenced_on_its_page(
+    root: Persona, cloud: Cloud, browse, settings, tmp_path: Path
+) -> None:
+    settings.FENCE_METHODS = str(tmp_path / "fence.json")
+    Path(settings.FENCE_METHODS).write_text('{"ipmi": {"off": ["ipmitool", "{bmc}", "{user}"]}, "pdu": {"off": ["x"]}}')
+    client, page = browse(root), f"/cloud/hosts/{cloud.host.pk}/"
+    assert "It answers, and is not fenced." in client.get(page).content.decode()
+    refused = client.post(page + "fence", {"method": "ipmi", "timeout": 30, "value_bmc": "-x", "value_user": "a"})
+    assert refused.status_code == 400 and b"no hyphen" in refused.content
+    saved = {"method": "ipmi", "timeout": 30, "value_bmc": "10.0.0.7", "value_user": "admin"}
+    assert client.post(page + "fence", saved)["Location"] == page
+    assert Host.objects.get().fence_values == {"bmc": "10.0.0.7", "user": "admin"}
+    mark_down(cloud.host.pk, "no route")
+    assert "may still run its instances" in client.get(page).content.decode()
+    done = client.post(page + "fence/now", {"how": "method"}, headers=FRAGMENT).json()["messages"]
+    assert done[0]["text"] == "host-1 is being switched off"
+    assert "It is being switched off." in client.get(page).content.decode()
+    Fencing.objects.all().delete()
+    client.post(page + "fence/now", {"how": "word"})
+    assert Host.objects.get().is_fenced and "Lift the fence" in client.get(page).content.decode()
+    client.post(page + "fence/now", {"how": "lift"})
+    assert not Host.objects.get().is_fenced
+    again = client.post(page + "fence/now", {"how": "lift"}, headers=FRAGMENT).json()["messages"]
+    assert again[-1:] == [{"level": "error", "text": "host-1 is not fenced."}]

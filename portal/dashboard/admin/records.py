@@ -12,6 +12,8 @@ from compute.models import (
     Change,
     Event,
     Fault,
+    Fencing,
+    HostEvent,
     HostSample,
     Image,
     Instance,
@@ -171,6 +173,24 @@ class HostSampleAdmin(LookOnly):
 
     list_display = ("host", "at", "cpu_percent", "memory_used_mb", "disk_used_gb", "guests_running")
     list_filter = ("host",)
+    list_select_related = ("host",)
+
+
+@admin.register(Fencing)
+class FencingAdmin(LookOnly):
+    """Each time that a host was fenced."""
+
+    list_display = ("host", "method", "automatic", "state", "result", "user_name", "created_at", "finished_at")
+    list_filter = ("state", "host")
+    list_select_related = ("host",)
+
+
+@admin.register(HostEvent)
+class HostEventAdmin(LookOnly):
+    """What happened to hosts."""
+
+    list_display = ("at", "host", "kind", "message", "user_name")
+    list_filter = ("kind", "host")
     list_select_related = ("host",)
 
 

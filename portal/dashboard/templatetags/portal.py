@@ -22,6 +22,7 @@ _TONES = {
     "up": "ok", "down": "bad", "new": "busy", "disabled": "warn",
     # actions
     "done": "ok", "running": "busy", "error": "bad", "cancelled": "warn", "Success": "ok", "Error": "bad",
+    "failed": "bad",
     # ports
     "DOWN": "off",
 }  # fmt: skip

@@ -12,12 +12,14 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
 
-from compute.errors import ComputeError, NotFound
-from compute.hosts.registration import add_host, set_enabled
+from compute.errors import ComputeError
+from compute.hosts.registration import add_host
+from compute.hosts.service import set_enabled
 from compute.models import Host, HostSample, HostState, Instance
 from portal.dashboard import answers, menus
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.instances import Row, addresses_of, with_addresses
+from portal.dashboard.views.one_host import about_fence, find_host
 from scheduler.aggregates import ratios_of
 
 # range → (how far back, seconds that one point of the chart stands for)
@@ -64,17 +66,10 @@ def hosts(request: PortalRequest) -> HttpResponse:
     return render(request, "hosts/list.html", {"hosts": rows})
 
 
-def _host(host_id: int) -> Host:
-    found = Host.objects.filter(pk=host_id).first()
-    if found is None:
-        raise NotFound(f"Host {host_id} could not be found.")
-    return found
-
-
 @admin_page
 def host(request: PortalRequest, host_id: int) -> HttpResponse:
     """One host."""
-    found = _host(host_id)
+    found = find_host(host_id)
     on_it = with_addresses(Instance.objects.alive().filter(host=found).select_related("host", "project"))
     context = {
         "host": found,
@@ -82,6 +77,7 @@ def host(request: PortalRequest, host_id: int) -> HttpResponse:
         "capacities": capacities(found),
         "rows": [Row(one, addresses_of(one), menus.entries(one, request.actor)) for one in on_it[:INSTANCES_SHOWN]],
         "ranges": RANGES,
+        **about_fence(found),
     }
     return render(request, "hosts/detail.html", context)
 
@@ -126,7 +122,7 @@ def load(host: Host, reach: timedelta, seconds: int) -> dict[str, list[float]]:
 def samples(request: PortalRequest, host_id: int) -> HttpResponse:
     """The load as JSON, for the charts."""
     reach, seconds = RANGES.get(request.GET.get("range", ""), RANGES["1h"])
-    found = _host(host_id)
+    found = find_host(host_id)
     now = timezone.now().timestamp()
     return JsonResponse(
         {
@@ -158,8 +154,8 @@ def add(request: PortalRequest) -> HttpResponse:
 @admin_action
 def enable(request: PortalRequest, host_id: int) -> HttpResponse:
     """Let the scheduler use a host, or not."""
-    found = _host(host_id)
+    found = find_host(host_id)
     enabled = request.POST.get("enabled") == "yes"
-    set_enabled(request.actor, found, enabled, request.POST.get("reason", "").strip())
+    set_enabled(request.actor, found, enabled=enabled, reason=request.POST.get("reason", "").strip()[:255])
     messages.success(request, f"{found.name} {'takes' if enabled else 'takes no'} new instances")
     return answers.done(request, "hosts", stay=True)
