@@ -1,9 +1,10 @@
-"""System checks: what an operation must say of itself (`manage.py check`)."""
+"""System checks (`manage.py check`): what an operation must say of itself, and a setting that must be readable."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 
@@ -25,3 +26,15 @@ def operations_are_whole(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         if not operation.steps:
             errors.append(Error(f"{operation.__name__} has no steps", id="compute.E004"))
     return errors
+
+
+@register()
+def trusted_hosts_are_addresses(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """NACELLE_TRUSTED_HOSTS holds addresses and networks alone: a name could lead anywhere tomorrow."""
+    from compute.hypervisor.ways import trusted_networks
+
+    try:
+        trusted_networks(settings.TRUSTED_HOSTS)
+    except ValueError as error:
+        return [Error(f"NACELLE_TRUSTED_HOSTS: {error}", id="compute.E005")]
+    return []

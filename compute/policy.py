@@ -174,5 +174,7 @@ declare(
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
     Rule("nacelle:host-fence", "admin", "Fence a host, lift its fence, and say how it is fenced."),
+    Rule("nacelle:host-edit", "admin", "Change a host's name, address, overcommit and what is kept back."),
+    Rule("nacelle:host-remove", "admin", "Remove a host that has no servers."),
     Rule("nacelle:scheduler", "admin", "See and change the scheduler's settings."),
 )

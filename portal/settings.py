@@ -86,6 +86,8 @@ IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)
 PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
 # Where the networks that users make may lie. Hosts route them, so public addresses would be drawn away from others.
 TENANT_RANGES = os.environ.get("NACELLE_TENANT_RANGES", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16").split(",")
+# Where hosts may be reached without encryption or proof (qemu+tcp): addresses and networks. Loopback always is one.
+TRUSTED_HOSTS = os.environ.get("NACELLE_TRUSTED_HOSTS", "").split(",")
 STORAGE_POOL = os.environ.get("NACELLE_STORAGE_POOL", "nacelle")
 STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle")
 DEFAULT_AVAILABILITY_ZONE = os.environ.get("NACELLE_DEFAULT_AVAILABILITY_ZONE", "nova")

@@ -1,26 +1,34 @@
-"""Registering hosts: a name and a libvirt URI is all that it takes."""
+"""Registering hosts: a libvirt URI is all that it takes."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import re
 import socket
+from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from compute.errors import Conflict, Invalid
+from compute.hosts.asking import ask
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.history import note
-from compute.hypervisor.drivers import open_hypervisor
-from compute.hypervisor.interface import HostFacts, HypervisorError
+from compute.hypervisor import ways
+from compute.hypervisor.interface import Failed, HostFacts, Hypervisor, HypervisorError
 from compute.models import Host, HostState, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 log = logging.getLogger(__name__)
+
+URI_CAP = 255
+# What clients may write where a host is meant; a colon would part it from a zone.
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}", re.IGNORECASE | re.ASCII)
 
 
 def add_host(actor: Actor, *, uri: str, name: str = "", domain_type: str = "") -> Host:
@@ -28,37 +36,94 @@ def add_host(actor: Actor, *, uri: str, name: str = "", domain_type: str = "") -
 
     It is in the default zone until it is put into an aggregate with one. ``name`` defaults to the host's own.
     ``domain_type`` is ``kvm`` or ``qemu``; empty: found out.
-    Raises Invalid for a URI that cannot be used (with the reason), Conflict for one already there.
+    Raises Invalid for what cannot be used (with the reason), Conflict for a host that is there already.
     """
     enforce(actor, "nacelle:host-add")
-    uri = uri.strip()
-    if Host.objects.filter(uri=uri).exists():
-        raise Conflict(f"A host with the URI {uri} is registered already.")
-    if domain_type not in ("", "kvm", "qemu"):
-        raise Invalid(f"The domain type is kvm or qemu, not {domain_type}.")
-    try:
-        hypervisor = open_hypervisor(uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH)
-    except ValueError as error:
-        raise Invalid(str(error)) from error
-    try:
-        hypervisor.prepare()
-        facts = hypervisor.facts()
-    except HypervisorError as error:
-        raise Invalid(f"The host at {uri} cannot be used: {error}") from error
-    finally:
-        hypervisor.close()
+    uri = settled(uri.strip())
+    if known := Host.objects.filter(uri=uri).first():
+        raise Conflict(f"A host with the URI {uri} is registered already: {known.name}.")
+    check_domain_type(domain_type)
+    if name.strip():
+        check_name(name.strip())
+    facts = look(uri)
     host = Host(uri=uri, name=name.strip() or facts.hostname, domain_type=domain_type)
+    check_name(host.name)
+    host.machine_uuid = machine_of(facts)
     host.console_address = console_address(uri)
+    host.state, host.last_seen_at = HostState.UP, timezone.now()
+    for field, value in _as_fields(facts).items():
+        setattr(host, field, value)
+    save_as_one(actor, host)
+    log.info("registered host %s at %s", host.name, host.uri)
+    return host
+
+
+def save_as_one(actor: Actor, host: Host) -> None:
+    """Write a new row. Raises Conflict where the same name or machine is registered."""
+    check_alone(host)
     try:
         with transaction.atomic():
             host.save(force_insert=True)
-            refresh(host)
+            note(host.pk, "state", f"It was added, at {host.uri}.", actor)
+            announce("host", host.pk)
     except IntegrityError as error:
-        raise Conflict(f"A host named {host.name} is registered already.") from error
+        check_alone(host)  # somebody was faster, and this says who
+        raise Conflict(f"The host {host.name} is registered already.") from error
+
+
+def check_alone(host: Host) -> None:
+    """Raises Conflict when another row has the host's name, URI or machine."""
+    others = Host.objects.exclude(pk=host.pk)
+    if others.filter(name=host.name).exists():
+        raise Conflict(f"A host named {host.name} is registered already; give this one another name.")
+    if same := others.filter(uri=host.uri).first():
+        raise Conflict(f"A host with the URI {host.uri} is registered already: {same.name}.")
+    if host.machine_uuid and (same := others.filter(machine_uuid=host.machine_uuid).first()):
+        raise Conflict(
+            f"This is the machine that is registered as {same.name}, at {same.uri}: both have the id "
+            f"{host.machine_uuid}. If they are two, cloned from one, give each its own host_uuid in "
+            "/etc/libvirt/libvirtd.conf and restart libvirtd."
+        )
+
+
+def settled(uri: str) -> str:
+    """The URI as it is kept. Raises Invalid for one that is not taken, with what to do instead."""
+    try:
+        found = ways.settled(uri, ways.trusted_networks(settings.TRUSTED_HOSTS))
+    except ways.Refused as error:
+        raise Invalid(str(error), about="uri") from error
+    if len(found) > URI_CAP:
+        raise Invalid(f"A URI has at most {URI_CAP} characters.", about="uri")
+    return found
+
+
+def check_name(name: str) -> None:
+    """Raises Invalid for a text that is no name of a host."""
+    if not NAME.fullmatch(name):
+        raise Invalid(
+            f"{name[:64]!r} is no name for a host: letters, digits, dots, hyphens and underscores, and no more "
+            "than 255 of them. Give it one.",
+            about="name",
+        )
+
+
+def check_domain_type(domain_type: str) -> None:
+    """Raises Invalid for another than kvm, qemu and "" (found out)."""
+    if domain_type not in ("", "kvm", "qemu"):
+        raise Invalid(f"The domain type is kvm or qemu, not {domain_type[:32]}.", about="domain_type")
+
+
+def look(uri: str) -> HostFacts:
+    """Prepare the host at a URI and read what it is. Raises Invalid when it cannot be used."""
+
+    def question(hypervisor: Hypervisor) -> HostFacts:
+        hypervisor.prepare()
+        return hypervisor.facts()
+
+    try:
+        return ask(uri, question)
     except HypervisorError as error:
-        raise Invalid(f"The host at {uri} cannot be prepared: {error}") from error
-    log.info("registered host %s at %s", host.name, host.uri)
-    return host
+        raise Invalid(f"The host at {uri} cannot be used: {error}", about="uri") from error
 
 
 def console_address(uri: str) -> str:
@@ -72,6 +137,14 @@ def console_address(uri: str) -> str:
         return hostname
 
 
+def machine_of(facts: HostFacts) -> UUID | None:
+    """The id of the machine, if it has one."""
+    try:
+        return UUID(facts.uuid)
+    except ValueError:
+        return None
+
+
 def refresh(host: Host) -> None:
     """Prepare the host, read its facts, and mark it as up. Raises HypervisorError."""
     learn(host)
@@ -79,17 +152,22 @@ def refresh(host: Host) -> None:
 
 
 def learn(host: Host) -> None:
-    """Prepare the host and read its facts. Raises HypervisorError."""
+    """Prepare the host and read its facts. Raises HypervisorError.
+
+    Another machine than the one that was registered is not taken for it: Failed.
+    """
     hypervisor = hypervisor_of(host)
     hypervisor.prepare()
     facts = hypervisor.facts()
-    Host.objects.filter(pk=host.pk).update(
-        facts=as_json(facts),
-        vcpus=facts.vcpus,
-        memory_mb=facts.memory_mb,
-        disk_gb=facts.disk_gb,
-        updated_at=timezone.now(),
-    )
+    machine = machine_of(facts)
+    if host.machine_uuid is not None and machine != host.machine_uuid:
+        raise Failed(
+            f"Another machine answers at {host.uri}: its id is {machine}, and {host.name} was registered as "
+            f"{host.machine_uuid}. If the host was set up anew, remove it here and add it again."
+        )
+    if host.machine_uuid is None and (same := Host.objects.filter(machine_uuid=machine).first()) and machine:
+        raise Failed(f"This is the machine that is registered as {same.name}: both have the id {machine}.")
+    Host.objects.filter(pk=host.pk).update(machine_uuid=machine, updated_at=timezone.now(), **_as_fields(facts))
 
 
 def mark_up(host: Host) -> None:
@@ -104,6 +182,11 @@ def mark_up(host: Host) -> None:
             note(host.pk, "state", "It answers again." + (" It is fenced no more." if was.fenced_at else ""))
         announce("host", host.pk)
     host.refresh_from_db()
+
+
+def _as_fields(facts: HostFacts) -> dict[str, Any]:
+    """What a row says of what the host is."""
+    return {"facts": as_json(facts), "vcpus": facts.vcpus, "memory_mb": facts.memory_mb, "disk_gb": facts.disk_gb}
 
 
 def as_json(facts: HostFacts) -> dict[str, object]:

@@ -135,7 +135,9 @@ class HostWatch(threading.Thread):
     def _sample(self, hypervisor: Hypervisor) -> None:
         usage = hypervisor.usage()
         now = timezone.now()
-        Host.objects.filter(pk=self.host.pk).update(last_seen_at=now)
+        if not Host.objects.filter(pk=self.host.pk).update(last_seen_at=now):
+            self.stopping.set()  # it was removed
+            return
         if self._last_usage is not None:
             HostSample.objects.create(
                 host=self.host,

@@ -45,6 +45,7 @@ class Host(models.Model):
     service_uuid = models.UUIDField(unique=True, default=uuid4)
     name = models.CharField(max_length=255, unique=True)
     uri = models.CharField(max_length=255, unique=True)
+    machine_uuid = models.UUIDField(null=True, unique=True, editable=False, help_text="What libvirt knows it by.")
     # Derived from its aggregates, by compute.aggregates alone, so that filters and lists need no join.
     zone = models.CharField(max_length=255, default=default_zone, editable=False)
     domain_type = models.CharField(max_length=16, blank=True, default="", help_text="Empty: found out. Or kvm, qemu.")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 OPEN = {"login", "logout", "console"}
 POST_ONLY = {
     "logout", "choose_project", "instances_bulk", "instance_act", "instance_console_url", "instance_serial_url",
-    "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable", "host_fence",
+    "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable", "host_fence", "host_remove",
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
@@ -31,10 +31,9 @@ POST_ONLY = {
 }  # fmt: skip
 OF_AN_INSTANCE = [one.name for one in urlpatterns if "instance_id" in one.pattern.converters]
 OF_ADMINISTRATORS = {
-    "all_instances", "hosts", "host_add", "host", "host_samples", "host_enable", "flavor_create", "flavor_delete",
-    "host_fence", "host_fence_settings",
+    "all_instances", "flavor_create", "flavor_delete",
     "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
-    *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler"))),
+    *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler", "host"))),
 }  # fmt: skip
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
 

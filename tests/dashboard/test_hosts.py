@@ -128,3 +128,30 @@ def test_a_host_that_is_down_is_fenced_on_its_page(
     assert not Host.objects.get().is_fenced
     again = client.post(page + "fence/now", {"how": "lift"}, headers=FRAGMENT).json()["messages"]
     assert again[-1:] == [{"level": "error", "text": "host-1 is not fenced."}]
+
+
+def test_a_host_is_changed_on_its_form(root: Persona, cloud: Cloud, browse) -> None:
+    client, path = browse(root), f"/cloud/hosts/{cloud.host.pk}/edit"
+    form = client.get(path).context["form"]
+    posted = {name: form[name].value() for name in form.fields}
+    assert client.post(path, posted | {"name": "rack-1", "cpu_ratio": "4"})["Location"] == (
+        f"/cloud/hosts/{cloud.host.pk}/"
+    )
+    cloud.host.refresh_from_db()
+    assert (cloud.host.name, cloud.host.cpu_ratio) == ("rack-1", 4.0)
+    for field, value in (("cpu_ratio", "0"), ("name", "a b"), ("uri", "ftp://x"), ("reserved_disk_gb", "-1")):
+        answer = client.post(path, posted | {field: value})
+        assert answer.status_code == 400
+        assert answer.context["form"].errors[field]
+
+
+def test_a_host_is_removed_unless_something_is_on_it(root: Persona, cloud: Cloud, browse, launch, drain) -> None:
+    client, path = browse(root), f"/cloud/hosts/{cloud.host.pk}/remove"
+    launch(root, "web")
+    drain()
+    assert client.post(path, headers=FRAGMENT).json() == {"go": f"/cloud/hosts/{cloud.host.pk}/"}
+    assert b"hosting 1 instance: web" in client.get(f"/cloud/hosts/{cloud.host.pk}/").content
+    root.delete(f"/compute/v2.1/servers/{root.get('/compute/v2.1/servers').json()['servers'][0]['id']}")
+    drain()
+    assert client.post(path, headers=FRAGMENT).json() == {"go": "/cloud/hosts/"}
+    assert not Host.objects.exists()

@@ -1,55 +1,101 @@
-"""`manage.py host`: add, list, fence and unfence hosts."""
+"""`manage.py host`: what can be done to compute hosts, on the control node's command line."""
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from compute.errors import ComputeError, NotFound
-from compute.hosts import fence_runs, fencing
-from compute.hosts.registration import add_host
+from compute.hosts import editing, fence_runs, fencing, lines, registration, removal
 from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
 from portal.identity.actor import SYSTEM
 
 LOOK_SECONDS = 0.2
+# Options of `set`, and their types: the fields that may change.
+FIELDS: dict[str, Any] = {
+    "name": str,
+    "uri": str,
+    "console_address": str,
+    "domain_type": str,
+    "cpu_ratio": float,
+    "memory_ratio": float,
+    "disk_ratio": float,
+    "reserved_memory_mb": int,
+    "reserved_disk_gb": int,
+}
 
 
 class Command(BaseCommand):
-    """Registers, lists and fences compute hosts."""
+    """Adds, lists, shows, changes, removes and fences compute hosts."""
 
-    help = "Register a compute host by its libvirt URI, list the hosts, or fence one that is down."
+    help = "Add a compute host by its libvirt URI; list, show, change and remove hosts; fence one that is down."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """A verb and what it is about."""
+        """A verb, and what it is about."""
         verbs = parser.add_subparsers(dest="verb", required=True)
         add = verbs.add_parser("add", help="Register a host.")
         add.add_argument("uri", help="A libvirt URI, such as qemu+ssh://root@host/system.")
         add.add_argument("--name", default="", help="Default: the host's own name.")
         add.add_argument("--domain-type", default="", choices=["", "kvm", "qemu"], help="Default: found out.")
         verbs.add_parser("list", help="List the hosts.")
-        fence = verbs.add_parser("fence", help="Make sure that a host that is down is off.")
-        fence.add_argument("name")
-        fence.add_argument("--confirmed-off", action="store_true", help="You have seen that it is off; run nothing.")
-        unfence = verbs.add_parser("unfence", help="Say that a fenced host may not be off, after all.")
-        unfence.add_argument("name")
+        for verb, what in (
+            ("show", "Show a host."),
+            ("set", "Change a host."),
+            ("remove", "Remove a host without instances."),
+            ("fence", "Make sure that a host that is down is off."),
+            ("unfence", "Say that a fenced host may not be off, after all."),
+        ):
+            about_one = verbs.add_parser(verb, help=what)
+            about_one.add_argument("host", help="Its name or id.")
+            getattr(self, f"_options_of_{verb}", lambda parser: None)(about_one)
+
+    def _options_of_set(self, parser: CommandParser) -> None:
+        for name, kind in FIELDS.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None)
+
+    def _options_of_fence(self, parser: CommandParser) -> None:
+        parser.add_argument("--confirmed-off", action="store_true", help="You have seen that it is off; run nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Do it."""
-        verbs = {"add": self._add, "list": self._list, "fence": self._fence, "unfence": self._unfence}
+        """Do it. What is refused is said, and changes nothing."""
         try:
-            verbs[options["verb"]](options)
+            getattr(self, f"_{options['verb']}")(options)
         except ComputeError as error:
             raise CommandError(str(error)) from error
+
+    def _add(self, options: dict[str, Any]) -> None:
+        asked = {name: options[name] for name in ("uri", "name", "domain_type")}
+        host = registration.add_host(SYSTEM, **asked)
+        self.stdout.write(f"Registered {host.name}: {host.vcpus} CPUs, {host.memory_mb} MiB, {host.disk_gb} GiB.")
 
     def _list(self, options: dict[str, Any]) -> None:
         for host in Host.objects.all():
             self.stdout.write(f"{host.name}\t{host.uri}\t{host.zone}\t{host.state}\t{host.state_reason}")
 
+    def _show(self, options: dict[str, Any]) -> None:
+        for name, value in lines.about(find(options["host"])):
+            self.stdout.write(f"{name:<20} {value}")
+
+    def _set(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        changes = {name: options[name] for name in FIELDS if options[name] is not None}
+        if not changes:
+            raise CommandError("Nothing to change was named; see --help.")
+        editing.edit_host(SYSTEM, host, changes)
+        self._show({"host": str(host.uuid)})
+
+    def _remove(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        removal.remove_host(SYSTEM, host)
+        self.stdout.write(f"Removed {host.name}. The machine was left as it is.")
+
     def _fence(self, options: dict[str, Any]) -> None:
-        host = _host(options["name"])
+        host = find(options["host"])
         if options["confirmed_off"]:
             fencing.confirm_off(SYSTEM, host)
             self.stdout.write(f"{host.name} is fenced.")
@@ -66,18 +112,17 @@ class Command(BaseCommand):
         self.stdout.write(f"{host.name} is fenced. {row.result}")
 
     def _unfence(self, options: dict[str, Any]) -> None:
-        host = _host(options["name"])
+        host = find(options["host"])
         fencing.unfence(SYSTEM, host)
         self.stdout.write(f"{host.name} is fenced no more.")
 
-    def _add(self, options: dict[str, Any]) -> None:
-        host = add_host(SYSTEM, uri=options["uri"], name=options["name"], domain_type=options["domain_type"])
-        self.stdout.write(f"Registered {host.name}: {host.vcpus} CPUs, {host.memory_mb} MiB, {host.disk_gb} GiB.")
 
-
-def _host(name: str) -> Host:
-    """The host of this name. Raises NotFound."""
-    found = Host.objects.filter(name=name).first()
+def find(text: str) -> Host:
+    """The host of this name or id. Raises NotFound."""
+    found = Host.objects.filter(name=text).first()
     if found is None:
-        raise NotFound(f"There is no host {name}.")
+        with suppress(ValueError):
+            found = Host.objects.filter(uuid=UUID(text)).first()
+    if found is None:
+        raise NotFound(f"There is no host {text}.")
     return found

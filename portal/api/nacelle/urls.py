@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from portal.api.nacelle import actions, fencing, live_resize, placements, schedules, snapshots
+from portal.api.nacelle import actions, fencing, hosts, live_resize, placements, schedules, snapshots
 from portal.api.nacelle.scheduler import Scheduler
-from portal.api.nacelle.views import Hosts
 
 urlpatterns = [
-    path("hosts", Hosts.as_view()),
+    path("hosts", hosts.Hosts.as_view()),
+    path("hosts/<uuid:host_id>", hosts.OneHost.as_view()),
     path("hosts/<uuid:host_id>/fence", fencing.Fence.as_view()),
     path("hosts/<uuid:host_id>/events", fencing.HostEvents.as_view()),
     path("capacity", placements.CapacityView.as_view()),

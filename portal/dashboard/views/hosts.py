@@ -5,15 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from django import forms
 from django.contrib import messages
 from django.db.models import Avg, F, Func, IntegerField, Max
 from django.http import HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 
-from compute.errors import ComputeError
-from compute.hosts.registration import add_host
 from compute.hosts.service import set_enabled
 from compute.models import Host, HostSample, HostState, Instance
 from portal.dashboard import answers, menus
@@ -25,20 +22,6 @@ from scheduler.aggregates import ratios_of
 # range → (how far back, seconds that one point of the chart stands for)
 RANGES = {"1h": (timedelta(hours=1), 10), "24h": (timedelta(hours=24), 240), "7d": (timedelta(days=7), 1800)}
 INSTANCES_SHOWN = 100
-
-
-class HostForm(forms.Form):
-    """A URI is all that a host needs."""
-
-    uri = forms.CharField(
-        max_length=255, label="Libvirt URI", error_messages={"required": "Enter the host's libvirt URI."}
-    )
-    name = forms.CharField(max_length=255, required=False, help_text="Empty: the host's own name")
-    domain_type = forms.ChoiceField(
-        required=False,
-        choices=[("", "As the host's processor can"), ("kvm", "kvm"), ("qemu", "qemu")],
-        label="Virtualisation",
-    )
 
 
 def state_of(host: Host) -> str:
@@ -134,21 +117,6 @@ def samples(request: PortalRequest, host_id: int) -> HttpResponse:
             **load(found, reach, seconds),
         }
     )
-
-
-@admin_page
-def add(request: PortalRequest) -> HttpResponse:
-    """Register a host."""
-    form = HostForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            made = add_host(request.actor, **form.cleaned_data)
-        except ComputeError as error:
-            form.add_error("uri", str(error))
-        else:
-            messages.success(request, f"{made.name} is ready for instances.")
-            return redirect("host", made.pk)
-    return render(request, "hosts/add.html", {"form": form}, status=400 if form.errors else 200)
 
 
 @admin_action

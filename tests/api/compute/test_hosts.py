@@ -174,3 +174,34 @@ def test_zones(cloud: Cloud, alice: Persona, root: Persona) -> None:
     assert response.status_code == 403 and "os-availability-zone:detail" in message(response)
     detail = root.get("/compute/v2.1/os-availability-zone/detail").json()["availabilityZoneInfo"]
     assert detail[1]["hosts"]["host-1"]["nova-compute"].keys() == {"available", "active", "updated_at"}
+
+
+def test_a_service_is_deleted_with_its_host(cloud: Cloud, root: Persona, alice: Persona, far: Host, drain: Any) -> None:
+    alice.post(
+        "/compute/v2.1/servers",
+        {"server": {"name": "web", "imageRef": str(cloud.image.id), "flavorRef": cloud.nano.id}},
+    )
+    drain()
+    refused = root.delete(f"{SERVICES}/{cloud.host.service_uuid}", headers={"OpenStack-API-Version": "compute 2.53"})
+    assert refused.status_code == 409
+    assert "host-1 is hosting 1 instance: web" in message(refused)
+    assert root.delete(f"{SERVICES}/{cloud.host.pk}").status_code == 409
+    done = root.delete(f"{SERVICES}/{far.service_uuid}", headers={"OpenStack-API-Version": "compute 2.53"})
+    assert (done.status_code, done.content) == (204, b"")
+    assert list(Host.objects.values_list("name", flat=True)) == ["host-1"]
+
+
+def test_a_service_that_is_not_there_or_not_ones_own_is_not_deleted(
+    cloud: Cloud, root: Persona, alice: Persona, bob: Persona, charlie: Persona, anyone: Persona
+) -> None:
+    newer = {"OpenStack-API-Version": "compute 2.53"}
+    for key, headers, status in (
+        (str(uuid.uuid4()), newer, 404),
+        (str(cloud.host.pk), newer, 400),
+        ("99999", {}, 404),
+        ("nova", {}, 400),
+    ):
+        assert root.delete(f"{SERVICES}/{key}", headers=headers).status_code == status, key
+    for persona, status in ((alice, 403), (bob, 403), (charlie, 403), (anyone, 401)):
+        assert persona.delete(f"{SERVICES}/{cloud.host.service_uuid}", headers=newer).status_code == status
+    assert Host.objects.count() == 1

@@ -58,3 +58,45 @@ def test_the_schema_describes_the_hosts(cloud, root, anyone):
     schema = root.get("/nacelle/v1/schema").json()
     assert {"/hosts", "/servers/{server_id}/placement", "/placement/dry-run", "/capacity"} <= set(schema["paths"])
     assert schema["servers"] == [{"url": "/nacelle/v1"}]
+
+
+def test_the_administrator_shows_changes_and_removes_a_host(cloud, root):
+    path = f"{HOSTS}/{cloud.host.uuid}"
+    assert root.get(path).json()["host"]["name"] == "host-1"
+    changed = root.patch(path, {"name": "rack-1", "memory_ratio": 1.25, "reserved_disk_gb": 5})
+    assert changed.status_code == 200, changed.content
+    host = changed.json()["host"]
+    assert (host["name"], host["memory_ratio"], host["reserved_disk_gb"], host["cpu_ratio"]) == ("rack-1", 1.25, 5, 16)
+    assert root.delete(path).status_code == 204
+    assert root.get(path).status_code == 404
+    assert root.delete(path).status_code == 404
+    assert not Host.objects.exists()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"name": ""}, {"name": "a b"}, {"cpu_ratio": 0}, {"cpu_ratio": "NaN"}, {"reserved_memory_mb": -1}, {"zone": "x"},
+     {"console_address": "a b"}, {"uri": "ftp://x"}, {"domain_type": "xen"}, {"cpu_ratio": True}],
+)  # fmt: skip
+def test_a_change_that_makes_no_sense_is_refused(cloud, root, body):
+    before = Host.objects.values().get()
+    assert root.patch(f"{HOSTS}/{cloud.host.uuid}", body).status_code == 400
+    assert Host.objects.values().get() == before
+
+
+def test_a_host_with_servers_is_not_removed(cloud, root, alice, drain):
+    server = {"name": "web", "imageRef": str(cloud.image.id), "flavorRef": cloud.nano.id}
+    alice.post("/compute/v2.1/servers", {"server": server})
+    drain()
+    refused = root.delete(f"{HOSTS}/{cloud.host.uuid}")
+    assert refused.status_code == 409
+    assert "hosting 1 instance: web" in refused.json()["error"]["message"]
+
+
+def test_nobody_else_shows_changes_or_removes_a_host(cloud, alice, bob, charlie, anyone):
+    path = f"{HOSTS}/{cloud.host.uuid}"
+    for persona, status in ((alice, 403), (bob, 403), (charlie, 403), (anyone, 401)):
+        answers = (persona.get(path), persona.patch(path, {"name": "mine"}), persona.delete(path))
+        assert [one.status_code for one in answers] == [status] * 3
+        assert persona.delete(f"{HOSTS}/{uuid.uuid4()}").status_code == status
+    assert Host.objects.get().name == "host-1"

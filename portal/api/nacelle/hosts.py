@@ -1,0 +1,122 @@
+"""Nacelle's own additions: the hosts, for administrators."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from drf_spectacular.utils import extend_schema, inline_serializer
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from compute.hosts.editing import edit_host
+from compute.hosts.registration import add_host
+from compute.hosts.removal import remove_host
+from compute.models import Host
+from portal.api.body import Body, StrictCharField, StrictFloatField, StrictIntegerField
+from portal.api.nacelle.fencing import host_of
+from portal.api.wire import ApiView
+from portal.identity.policy import enforce
+
+
+class HostBody(Body):
+    """A host to register."""
+
+    uri = StrictCharField(max_length=255, help_text="A libvirt URI, such as qemu+ssh://root@host/system.")
+    name = StrictCharField(max_length=255, required=False, default="", help_text="Default: the host's own name.")
+    domain_type = serializers.ChoiceField(
+        choices=["kvm", "qemu"], required=False, help_text="Default: what the host's processors can do."
+    )
+
+
+class HostChange(Body):
+    """What can be changed about a host."""
+
+    name = StrictCharField(max_length=255, required=False)
+    uri = StrictCharField(max_length=255, required=False, help_text="Another way to the same machine.")
+    domain_type = serializers.ChoiceField(
+        choices=["", "kvm", "qemu"], required=False, help_text="Empty: what the host's processors can do."
+    )
+    console_address = StrictCharField(
+        max_length=255, required=False, help_text="Where guests' screens listen from their next start on."
+    )
+    cpu_ratio = StrictFloatField(required=False, help_text="Overcommit, unless an aggregate says another.")
+    memory_ratio = StrictFloatField(required=False)
+    disk_ratio = StrictFloatField(required=False)
+    reserved_memory_mb = StrictIntegerField(required=False, min_value=0, help_text="Kept back for the host itself.")
+    reserved_disk_gb = StrictIntegerField(required=False, min_value=0)
+
+
+class HostAnswer(serializers.Serializer[Host]):
+    """A host."""
+
+    id = serializers.UUIDField(source="uuid")
+    name = serializers.CharField()
+    uri = serializers.CharField()
+    zone = serializers.CharField()
+    domain_type = serializers.CharField(help_text="Empty: as the facts say.")
+    console_address = serializers.CharField()
+    machine_id = serializers.UUIDField(source="machine_uuid", allow_null=True, help_text="As libvirt on it says.")
+    state = serializers.CharField()
+    state_reason = serializers.CharField()
+    enabled = serializers.BooleanField()
+    disabled_reason = serializers.CharField()
+    last_seen_at = serializers.DateTimeField()
+    facts = serializers.JSONField()
+    vcpus = serializers.IntegerField()
+    vcpus_used = serializers.IntegerField()
+    memory_mb = serializers.IntegerField()
+    memory_mb_used = serializers.IntegerField()
+    disk_gb = serializers.IntegerField()
+    disk_gb_used = serializers.IntegerField()
+    instances = serializers.IntegerField(source="instances_used")
+    cpu_ratio = serializers.FloatField()
+    memory_ratio = serializers.FloatField()
+    disk_ratio = serializers.FloatField()
+    reserved_memory_mb = serializers.IntegerField()
+    reserved_disk_gb = serializers.IntegerField()
+
+
+_ONE = inline_serializer("OneHost", {"host": HostAnswer()})
+_ALL = inline_serializer("AllHosts", {"hosts": HostAnswer(many=True)})
+
+
+class Hosts(ApiView):
+    """The compute hosts."""
+
+    @extend_schema(operation_id="list_hosts", responses=_ALL)
+    def get(self, request: Request) -> Response:
+        """List the hosts with their facts and claims."""
+        enforce(self.actor, "nacelle:hosts")
+        return Response({"hosts": [HostAnswer(host).data for host in Host.objects.all()]})
+
+    @extend_schema(operation_id="add_host", request=HostBody, responses={201: _ONE})
+    def post(self, request: Request) -> Response:
+        """Register the host at a libvirt URI."""
+        enforce(self.actor, "nacelle:host-add")
+        host = add_host(self.actor, **HostBody.read(self.body))
+        return Response({"host": HostAnswer(host).data}, status=201)
+
+
+class OneHost(ApiView):
+    """One host."""
+
+    @extend_schema(operation_id="show_host", responses=_ONE)
+    def get(self, request: Request, host_id: UUID) -> Response:
+        """Show a host with its facts and claims."""
+        enforce(self.actor, "nacelle:hosts")
+        return Response({"host": HostAnswer(host_of(host_id)).data})
+
+    @extend_schema(operation_id="update_host", request=HostChange, responses=_ONE)
+    def patch(self, request: Request, host_id: UUID) -> Response:
+        """Change a host's name, the way to it, its overcommit and what is kept back."""
+        enforce(self.actor, "nacelle:host-edit")
+        edit_host(self.actor, host_of(host_id), HostChange.read(self.body))
+        return Response({"host": HostAnswer(host_of(host_id)).data})
+
+    @extend_schema(operation_id="remove_host", responses={204: None})
+    def delete(self, request: Request, host_id: UUID) -> Response:
+        """Remove a host on which there is no server; the machine is left as it is."""
+        enforce(self.actor, "nacelle:host-remove")
+        remove_host(self.actor, host_of(host_id))
+        return Response(status=204)

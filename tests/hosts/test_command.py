@@ -1,0 +1,51 @@
+"""`manage.py host`."""
+
+from __future__ import annotations
+
+import io
+import uuid
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from compute.models import Host
+from tests.conftest import Cloud
+
+pytestmark = pytest.mark.django_db
+
+
+def host(*words: str) -> str:
+    """What the command prints."""
+    said = io.StringIO()
+    call_command("host", *words, stdout=said)
+    return said.getvalue()
+
+
+def test_a_host_is_added_listed_shown_changed_and_removed(db: None) -> None:
+    uri = f"fake://{uuid.uuid4().hex}?vcpus=4&memory=2048&disk=50"
+    assert host("add", uri, "--name", "rack-1") == "Registered rack-1: 4 CPUs, 2048 MiB, 50 GiB.\n"
+    assert f"rack-1\t{uri}\tnova\tup" in host("list")
+    made = Host.objects.get()
+    for shown in (str(made.uuid), "0 of 64 claimed (4 * 16)", "qemu"):
+        assert shown in host("show", "rack-1")
+    assert host("show", str(made.uuid)) == host("show", "rack-1")
+    changed = host("set", "rack-1", "--name", "rack-2", "--cpu-ratio", "2", "--reserved-memory-mb", "100")
+    assert "0 of 8 claimed (4 * 2)" in changed
+    assert "Removed rack-2" in host("remove", "rack-2")
+    assert not Host.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["add", "nonsense"], "No driver"),
+        (["show", "nobody"], "There is no host nobody"),
+        (["set", "host-1"], "Nothing to change"),
+        (["set", "host-1", "--cpu-ratio", "0"], "An overcommit is more than 0"),
+        (["remove", str(uuid.UUID(int=0))], "There is no host"),
+    ],
+)
+def test_a_refusal_is_said(cloud: Cloud, words: list[str], why: str) -> None:
+    with pytest.raises(CommandError, match=why):
+        host(*words)
+    assert Host.objects.get().name == "host-1"
