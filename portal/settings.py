@@ -64,6 +64,8 @@ CONSOLE_SESSIONS_PER_USER = int(os.environ.get("NACELLE_CONSOLE_SESSIONS_PER_USE
 # The origins whose pages may open consoles: the portal's own, and those listed (https://portal.example, …).
 CONSOLE_ORIGINS = (PUBLIC_URL, *filter(None, os.environ.get("NACELLE_CONSOLE_ORIGINS", "").split(",")))
 HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
+# A host that is connected and has not answered for so long is silent: operations wait in their rows, no worker does.
+HOST_SILENT_AFTER_SECONDS = float(os.environ.get("NACELLE_HOST_SILENT_AFTER", "6"))
 # How hosts are switched off from afar (docs/fencing.md). The programs in it run on this machine.
 FENCE_METHODS = os.environ.get("NACELLE_FENCE_METHODS", str(DATA_DIR / "fence.json"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))

@@ -9,7 +9,7 @@ from django.db.models import F
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compute.models import Host, HostState, Instance, ServerGroup, announce
+from compute.models import Host, Instance, ServerGroup, announce
 
 
 def take(
@@ -27,7 +27,9 @@ def take(
     the host's aggregates, which stand instead of its own (``cpu_ratio``, ``memory_ratio``, ``disk_ratio``).
     """
     ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios or {})
-    fits = Host.objects.filter(pk=host_id, enabled=True, forced_down=False, state=HostState.UP).filter(
+    fits = Host.objects.up().filter(
+        pk=host_id,
+        enabled=True,
         vcpus_used__lte=F("vcpus") * ratio["cpu_ratio"] - vcpus,
         memory_mb_used__lte=(F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"] - memory_mb,
         disk_gb_used__lte=(F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - disk_gb,

@@ -6,22 +6,29 @@ take over, so the questions are few, change nothing that would not be made again
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import copy_context
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from compute.errors import Invalid
-from compute.hosts.connections import hypervisor_at
-from compute.hypervisor import fence
-from compute.hypervisor.interface import Failed, Hypervisor, HypervisorError
+from compute.hosts.calls import Call
+from compute.hosts.connections import forget, hypervisor_at, hypervisor_of
+from compute.hosts.liveness import check_answers
+from compute.hypervisor.interface import Failed, Hypervisor, HypervisorError, Unreachable
 from compute.hypervisor.ways import Refused
+from compute.models import Host
 
 T = TypeVar("T")
 
 ASK_SECONDS = 60.0
+# Who only reads waits so long, and so many questions of this process may hang in one host.
+ANSWER_SECONDS = 5.0
+MOST_LEFT_BEHIND = 4
+
+_left_behind: dict[int, list[Call]] = {}
+_lock = threading.Lock()
 
 
 def ask(uri: str, question: Callable[[Hypervisor], T], seconds: float = ASK_SECONDS) -> T:
@@ -33,30 +40,40 @@ def ask(uri: str, question: Callable[[Hypervisor], T], seconds: float = ASK_SECO
         hypervisor = hypervisor_at(uri)
     except Refused as error:
         raise Invalid(str(error), about="uri") from error
-    found: Future[T] = Future()
-    late = threading.Event()
 
-    def check() -> None:
-        if late.is_set():
-            raise Failed("nobody waits for this any more")
-
-    def run() -> None:
+    def run() -> T:
         try:
-            with fence.behind(check):
-                found.set_result(question(hypervisor))
-        except BaseException as error:
-            found.set_exception(error)
+            return question(hypervisor)
         finally:
             _close(hypervisor)
 
-    threading.Thread(target=copy_context().run, args=(run,), name="host-question", daemon=True).start()
     try:
-        return found.result(seconds)
+        return cast(T, Call(functools.partial(run)).result(seconds))
     except TimeoutError:
-        late.set()
         raise Failed(f"The host did not answer within {seconds:g} s.") from None
 
 
 def _close(hypervisor: Hypervisor) -> None:
     with suppress(HypervisorError):  # it is gone; so is the connection
         hypervisor.close()
+
+
+def ask_host(host: Host, verb: str, *args: Any) -> Any:
+    """One question to a host, and its answer. Raises what the verb raises.
+
+    Raises Unreachable without asking when the host is known not to answer, or when too many questions of
+    this process hang there already; and after 5 s without an answer.
+    """
+    check_answers(host.pk)
+    with _lock:
+        hanging = _left_behind[host.pk] = [call for call in _left_behind.get(host.pk, ()) if call.is_under_way()]
+    if len(hanging) >= MOST_LEFT_BEHIND:
+        raise Unreachable(f"{host.name} has left {len(hanging)} questions without an answer.")
+    call = Call(functools.partial(getattr(hypervisor_of(host), verb), *args))
+    try:
+        return call.result(ANSWER_SECONDS)
+    except TimeoutError:
+        with _lock:
+            _left_behind[host.pk].append(call)
+        forget(host)  # its connection may be what hangs; another call gets a new one
+        raise Unreachable(f"{host.name} did not answer within {ANSWER_SECONDS:g} s ({verb}).") from None

@@ -13,7 +13,7 @@ def about(host: Host) -> Iterator[tuple[str, Any]]:
     yield "name", host.name
     yield "id", host.uuid
     yield "uri", host.uri
-    yield "state", f"{host.state} {host.state_reason}".strip()
+    yield "state", f"{host.state_now} {host.why_down}".strip()
     yield "enabled", "yes" if host.enabled else f"no {host.disabled_reason}".strip()
     yield "zone", host.zone
     yield "console address", host.console_address

@@ -176,7 +176,13 @@ def mark_up(host: Host) -> None:
     with transaction.atomic():
         was = Host.objects.select_for_update().get(pk=host.pk)
         Host.objects.filter(pk=host.pk).update(
-            state=HostState.UP, state_reason="", down_since=None, fenced_at=None, last_seen_at=now, updated_at=now
+            state=HostState.UP,
+            state_reason="",
+            silent_since=None,
+            down_since=None,
+            fenced_at=None,
+            last_seen_at=now,
+            updated_at=now,
         )
         if was.state == HostState.DOWN:
             note(host.pk, "state", "It answers again." + (" It is fenced no more." if was.fenced_at else ""))

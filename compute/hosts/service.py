@@ -13,6 +13,7 @@ from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 RULE = "os_compute_api:os-services"
+REASON_CAP = 255
 
 
 def set_enabled(actor: Actor, host: Host, *, enabled: bool, reason: str = "") -> None:

@@ -206,6 +206,9 @@ class Hypervisor(Growth, Snapshots, Protocol):
     uri: str
 
     # the host -----------------------------------------------------------------------------------
+    def ping(self) -> None:
+        """The host answers: a round trip that costs it next to nothing."""
+
     def prepare(self) -> None:
         """Create what guests need on the host (the storage pool, its folders), where missing."""
 

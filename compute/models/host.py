@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 
@@ -29,12 +31,38 @@ def default_zone() -> str:
     return settings.DEFAULT_AVAILABILITY_ZONE
 
 
+FORCED_DOWN = "An administrator says that it is down."
+UNHEARD = "The watcher has not seen it for too long; the watcher may be down itself."
+
+
 class HostState(models.TextChoices):
     """Whether the watcher reaches the host."""
 
     NEW = "new"
     UP = "up"
     DOWN = "down"
+
+
+def heard_of_since() -> datetime:
+    """A host that was seen last before this moment counts as down: its watch, or the whole watcher, is away."""
+    return timezone.now() - timedelta(seconds=settings.HOST_DOWN_AFTER_SECONDS)
+
+
+class HostQuerySet(models.QuerySet["Host"]):
+    """Reads of hosts."""
+
+    def up(self) -> HostQuerySet:
+        """Those that operations may be sent to; as ``Host.is_up``."""
+        return self.heard().filter(forced_down=False)
+
+    def heard(self) -> HostQuerySet:
+        """Those that the watcher hears, whatever administrators say of them."""
+        heard_of = Q(last_seen_at=None) | Q(last_seen_at__gte=heard_of_since())
+        return self.filter(heard_of, state=HostState.UP)
+
+    def unheard(self) -> HostQuerySet:
+        """Those that the rows call up and that nobody has seen for too long. Found by the index of ``last_seen_at``."""
+        return self.filter(last_seen_at__lt=heard_of_since(), state=HostState.UP)
 
 
 class Host(models.Model):
@@ -54,6 +82,9 @@ class Host(models.Model):
     state = models.CharField(max_length=8, choices=HostState.choices, default=HostState.NEW)
     state_reason = models.TextField(blank=True, default="")
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    silent_since = models.DateTimeField(
+        null=True, blank=True, help_text="It is connected and does not answer: operations wait in their rows."
+    )
     enabled = models.BooleanField(default=True)
     disabled_reason = models.TextField(blank=True, default="")
     forced_down = models.BooleanField(default=False)
@@ -86,9 +117,14 @@ class Host(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now)
 
+    objects = HostQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
-        indexes = [models.Index(fields=["updated_at"], name="changed_hosts")]  # the scheduler reads what has changed
+        indexes = [
+            models.Index(fields=["updated_at"], name="changed_hosts"),  # the scheduler reads what has changed
+            models.Index(fields=["last_seen_at"], name="seen_hosts"),  # and who has not been seen
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -110,8 +146,27 @@ class Host(models.Model):
 
     @property
     def is_up(self) -> bool:
-        """Whether operations may be sent there."""
-        return self.state == HostState.UP and not self.forced_down
+        """Whether operations may be sent there: an old row is not believed, whatever it says."""
+        return self.state == HostState.UP and not self.forced_down and not self.is_unheard
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the row calls it up and nobody has seen it for too long."""
+        return self.state == HostState.UP and self.last_seen_at is not None and self.last_seen_at < heard_of_since()
+
+    @property
+    def state_now(self) -> str:
+        """The state as it counts: ``up``, ``down`` or ``new``."""
+        return HostState.DOWN if self.forced_down or self.is_unheard else HostState(self.state)
+
+    @property
+    def why_down(self) -> str:
+        """Why it is not up; empty when it is."""
+        if self.is_up:
+            return ""
+        if self.forced_down:
+            return FORCED_DOWN
+        return UNHEARD if self.is_unheard else self.state_reason
 
     @property
     def is_fenced(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute.errors import NoValidHost
+from compute.hosts.liveness import Silent
 from compute.hypervisor.interface import HypervisorError, Unsupported
 from compute.models import Image, PowerState, TaskState, VmState, announce
 from compute.networks import addresses
@@ -20,7 +22,7 @@ from compute.operations.guest import guest_of, ports_of
 from compute.operations.layout import Layout
 from compute.operations.power import bring_networks
 from scheduler import claims
-from scheduler.pick import Request, place
+from scheduler.pick import Request, evaluate, place
 
 
 class Boot(Operation):
@@ -61,6 +63,11 @@ class Boot(Operation):
     def wanted(self) -> Request:
         """What is asked of a host: not one of those that were tried."""
         return Request.of(self.instance, tried=self.action.progress.get("tried", []))
+
+    def _fits_elsewhere(self) -> bool:
+        """Whether another host would take it now; if not, it waits until its own answers."""
+        tried = [*self.action.progress.get("tried", []), self.instance.host_id]
+        return bool(evaluate(replace(self.wanted(), tried=frozenset(tried))).hosts)
 
     def _why_nowhere(self, sentence: str) -> str:
         """The scheduler's sentence, or what the hosts said that were tried: that is what went wrong then."""
@@ -149,6 +156,8 @@ class Boot(Operation):
     def try_again(self, error: Exception) -> bool:
         """A host that failed goes onto the tried list; the next one gets its turn."""
         if self.instance.host is None or not isinstance(error, HypervisorError) or isinstance(error, Unsupported):
+            return False
+        if isinstance(error, Silent) and not self._fits_elsewhere():
             return False
         tried = [*self.action.progress.get("tried", []), self.instance.host_id]
         failures = {**self.action.progress.get("failures", {}), self.instance.host.name: str(error)}

@@ -29,7 +29,7 @@ def host_is_there(instance: Instance) -> bool:
     host = instance.host
     if host is None:
         return False
-    host.refresh_from_db(fields=["state", "forced_down"])
+    host.refresh_from_db(fields=["state", "forced_down", "last_seen_at"])
     return host.is_up
 
 

@@ -116,6 +116,7 @@ urlpatterns: list[Any] = [
     path("cloud/hosts/<int:host_id>/enable", hosts.enable, name="host_enable"),
     path("cloud/hosts/<int:host_id>/fence", fencing.settings_of, name="host_fence_settings"),
     path("cloud/hosts/<int:host_id>/fence/now", fencing.fence, name="host_fence"),
+    path("cloud/hosts/<int:host_id>/force-down", hosts.force_down, name="host_force_down"),
     path("cloud/scheduler/", scheduler.scheduler, name="scheduler"),
     path("cloud/scheduler/add", scheduler.add, name="scheduler_add"),
     path("cloud/scheduler/reset", scheduler.reset, name="scheduler_reset"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
+from compute.hosts.liveness import mark_silent
 from compute.hosts.registration import mark_down
 from compute.models import Change, Fencing, Host, HostSample
 from portal.dashboard.views.hosts import load
@@ -85,6 +86,26 @@ def test_a_host_is_disabled_with_a_reason_and_enabled_again(root: Persona, cloud
     cloud.host.refresh_from_db()
     assert (cloud.host.enabled, cloud.host.disabled_reason) == (True, "")
     assert Change.objects.filter(kind="host", project_id="").count() == 2
+
+
+def test_a_host_is_forced_down_and_believed_again(root: Persona, cloud: Cloud, browse) -> None:
+    client = browse(root)
+    path = f"/cloud/hosts/{cloud.host.pk}/force-down"
+    client.post(path, {"forced_down": "yes"})
+    cloud.host.refresh_from_db()
+    assert cloud.host.forced_down
+    assert b"An administrator says that it is down." in client.get("/cloud/hosts/").content
+    client.post(path, {"forced_down": "no"})
+    cloud.host.refresh_from_db()
+    assert cloud.host.is_up
+
+
+def test_a_silent_host_is_shown_as_such(root: Persona, cloud: Cloud, browse) -> None:
+    mark_silent(cloud.host.pk)
+    client = browse(root)
+    ((_, state, _),) = client.get("/cloud/hosts/").context["hosts"]
+    assert state == "silent"
+    assert b"does not answer" in client.get(f"/cloud/hosts/{cloud.host.pk}/").content
 
 
 def test_a_host_is_added_by_its_uri(root: Persona, browse) -> None:

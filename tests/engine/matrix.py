@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from compute import quota
+from compute.hosts.calls import Call
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault, hanging
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration
-from compute.operations.calls import Call
 from compute.operations.create import BootRequest, create
 from compute.operations.layout import Layout
 from compute.operations.worker import perform

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from compute.hosts.calls import Call
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor import fence
 from compute.hypervisor.libvirt import LibvirtHypervisor
 from compute.models import Action, Host
 from compute.operations import OPERATIONS, leases
-from compute.operations.calls import Call
 from compute.operations.create import BootRequest, create
-from compute.operations.leases import Lease, Lost, take
+from compute.operations.leases import Lost, take
 from compute.operations.worker import perform
 from tests.conftest import Cloud, Persona
 from tests.engine.matrix import assert_sound, finish, shared_host
@@ -28,7 +28,7 @@ __all__ = ["shared_host"]
 
 
 def call(run: Any, *args: Any) -> Call:
-    return Call(Lease(0, "nobody"), functools.partial(run, *args))
+    return Call(functools.partial(run, *args))
 
 
 @pytest.mark.django_db(transaction=True)

@@ -16,7 +16,7 @@ from django.conf import settings as django_settings
 
 from compute import quota
 from compute.hosts.connections import hypervisor_of
-from compute.hosts.watcher import HostWatch
+from compute.hosts.watch import HostWatch
 from compute.images.verbs import delete_image
 from compute.models import (
     OPEN_MIGRATIONS,

@@ -10,7 +10,8 @@ import pytest
 from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
-from compute.hosts.watcher import SYNCS_PER_LOOK, HostWatch, Watcher, cpu_percent, prune
+from compute.hosts.watch import SYNCS_PER_LOOK, HostWatch, cpu_percent
+from compute.hosts.watcher import Watcher, prune
 from compute.hypervisor.interface import GuestEvent, GuestEventKind, HostUsage, PowerState
 from compute.models import Action, Change, Host, HostSample, Instance
 from compute.operations import OPERATIONS
@@ -289,16 +290,6 @@ def test_the_watcher_reclaims(host, instance, settings, drain):
     watcher.tick()
     drain()
     assert Instance.objects.get().vm_state == "deleted"
-
-
-def test_a_host_that_hangs_is_marked_down(host, settings):
-    settings.HOST_DOWN_AFTER_SECONDS = 5
-    Host.objects.update(state="up")
-    watcher = Watcher()
-    watcher.watches[host.pk] = HostWatch(host)
-    watcher.watches[host.pk].alive_at = time.monotonic() - 6
-    watcher._notice_hanging()
-    assert (Host.objects.get().state, Host.objects.get().state_reason) == ("down", "No answer for 5 s.")
 
 
 def test_old_samples_and_changes_are_forgotten(host):

@@ -31,6 +31,10 @@ class FakeHost(Faulty):
     uri: str
     _closed: threading.Event
 
+    @question
+    def ping(self) -> None:
+        """See the interface."""
+
     @verb
     def prepare(self) -> None:
         """Nothing is missing on a fake host."""

@@ -28,6 +28,11 @@ class Facts:
     _refreshed_at: float
 
     @plain_errors()
+    def ping(self) -> None:
+        """See the interface."""
+        self._session.connection().getLibVersion()
+
+    @plain_errors()
     def prepare(self) -> None:
         """See the interface: the two pools, running and started with the host."""
         self._ensure_pool(self._session.pool_name, self._session.pool_path, "0711")

@@ -75,7 +75,7 @@ class Command(BaseCommand):
 
     def _list(self, options: dict[str, Any]) -> None:
         for host in Host.objects.all():
-            self.stdout.write(f"{host.name}\t{host.uri}\t{host.zone}\t{host.state}\t{host.state_reason}")
+            self.stdout.write(f"{host.name}\t{host.uri}\t{host.zone}\t{host.state_now}\t{host.why_down}")
 
     def _show(self, options: dict[str, Any]) -> None:
         for name, value in lines.about(find(options["host"])):

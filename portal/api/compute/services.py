@@ -10,7 +10,7 @@ from rest_framework.response import Response
 
 from compute.errors import NotFound
 from compute.hosts.removal import remove_host
-from compute.hosts.service import set_enabled, set_forced_down
+from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
 from compute.models import Host
 from portal.api.body import StrictBooleanField
 from portal.api.compute.base import ComputeView, as_uuid, call
@@ -18,7 +18,6 @@ from portal.api.shape import Shape, field
 from portal.api.wire import HeadersOnly, microseconds
 
 BINARY = "nova-compute"
-REASON_CAP = 255
 # The last part of the paths up to 2.52, and the first version that has each.
 OLD_VERBS = {"enable": "2.1", "disable": "2.1", "disable-log-reason": "2.1", "force-down": "2.11"}
 

@@ -11,8 +11,8 @@ from django.http import HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.utils import timezone
 
-from compute.hosts.service import set_enabled
-from compute.models import Host, HostSample, HostState, Instance
+from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
+from compute.models import Host, HostSample, Instance
 from portal.dashboard import answers, menus
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.instances import Row, addresses_of, with_addresses
@@ -26,9 +26,9 @@ INSTANCES_SHOWN = 100
 
 def state_of(host: Host) -> str:
     """One word for a host's state."""
-    if host.forced_down:
-        return "down"
-    return host.state if host.enabled or host.state != HostState.UP else "disabled"
+    if host.is_up and host.silent_since:
+        return "silent"
+    return host.state_now if host.enabled or not host.is_up else "disabled"
 
 
 def capacities(host: Host) -> list[dict[str, Any]]:
@@ -124,6 +124,17 @@ def enable(request: PortalRequest, host_id: int) -> HttpResponse:
     """Let the scheduler use a host, or not."""
     found = find_host(host_id)
     enabled = request.POST.get("enabled") == "yes"
-    set_enabled(request.actor, found, enabled=enabled, reason=request.POST.get("reason", "").strip()[:255])
+    set_enabled(request.actor, found, enabled=enabled, reason=request.POST.get("reason", "").strip()[:REASON_CAP])
     messages.success(request, f"{found.name} {'takes' if enabled else 'takes no'} new instances")
+    return answers.done(request, "hosts", stay=True)
+
+
+@admin_action
+def force_down(request: PortalRequest, host_id: int) -> HttpResponse:
+    """Say that a host is down for sure, or believe the watcher again."""
+    found = find_host(host_id)
+    forced_down = request.POST.get("forced_down") == "yes"
+    set_forced_down(request.actor, found, forced_down=forced_down)
+    told = "counts as down until you say otherwise" if forced_down else "is as the watcher sees it"
+    messages.success(request, f"{found.name} {told}")
     return answers.done(request, "hosts", stay=True)
