@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import re
 import socket
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -18,8 +19,9 @@ from compute.errors import Conflict, Invalid
 from compute.hosts.asking import ask
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.history import note
+from compute.hosts.storage import identify
 from compute.hypervisor import ways
-from compute.hypervisor.interface import Failed, HostFacts, Hypervisor, HypervisorError
+from compute.hypervisor.interface import Busy, Failed, HostFacts, Hypervisor, HypervisorError
 from compute.models import Host, HostState, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -168,6 +170,8 @@ def learn(host: Host) -> None:
     if host.machine_uuid is None and (same := Host.objects.filter(machine_uuid=machine).first()) and machine:
         raise Failed(f"This is the machine that is registered as {same.name}: both have the id {machine}.")
     Host.objects.filter(pk=host.pk).update(machine_uuid=machine, updated_at=timezone.now(), **_as_fields(facts))
+    with suppress(Busy):  # the next look at its volumes will tell
+        identify(host, hypervisor)
 
 
 def mark_up(host: Host) -> None:

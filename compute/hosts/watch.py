@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 from uuid import UUID
 
@@ -17,7 +18,9 @@ from django.utils import timezone
 
 from compute.hosts.connections import forget, hypervisor_of
 from compute.hosts.registration import mark_down, refresh
+from compute.hosts.storage import identify
 from compute.hypervisor.interface import (
+    Busy,
     GuestEvent,
     HostUsage,
     Hypervisor,
@@ -194,6 +197,8 @@ class HostWatch(threading.Thread):
         ours = {uuid for uuid, guest in guests.items() if guest.managed}
         self._syncs += 1
         if at_start or self._syncs % SYNCS_PER_LOOK == 0:
+            with suppress(Busy):
+                identify(self.host, hypervisor)
             leftovers.remove(self.host, hypervisor, ours, hypervisor.volumes())
         else:
             leftovers.remove(self.host, hypervisor, ours)

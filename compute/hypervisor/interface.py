@@ -18,13 +18,14 @@ from uuid import UUID
 from compute.hypervisor.about_hosts import HostFacts, HostUsage, NumaCell
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 from compute.hypervisor.growth import Growth
+from compute.hypervisor.moving import Moving, VolumeFile
 from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
     "BRIDGE_PREFIX", "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind",
     "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace",
     "NumaCell", "Observed", "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint",
-    "mac_for",
+    "VolumeFile", "mac_for",
 ]  # fmt: skip
 
 
@@ -200,7 +201,7 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Growth, Snapshots, Protocol):
+class Hypervisor(Growth, Moving, Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str

@@ -77,6 +77,9 @@ class Host(models.Model):
     # Derived from its aggregates, by compute.aggregates alone, so that filters and lists need no join.
     zone = models.CharField(max_length=255, default=default_zone, editable=False)
     domain_type = models.CharField(max_length=16, blank=True, default="", help_text="Empty: found out. Or kvm, qemu.")
+    storage_id = models.CharField(
+        max_length=64, blank=True, default="", editable=False, help_text="Which storage its pool lies on, as last seen."
+    )
     console_address = models.CharField(max_length=255, default="127.0.0.1")
 
     state = models.CharField(max_length=8, choices=HostState.choices, default=HostState.NEW)

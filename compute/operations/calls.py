@@ -23,7 +23,7 @@ from django.db import DatabaseError
 from compute.hosts.calls import Call
 from compute.hosts.connections import forget, hypervisor_of
 from compute.hosts.liveness import check_answers
-from compute.hypervisor.interface import Failed, Hypervisor, Unreachable
+from compute.hypervisor.interface import Failed, Hypervisor, HypervisorError, Unreachable
 from compute.models import Host
 from compute.operations.leases import Lease, Lost
 
@@ -36,6 +36,7 @@ QUICK = frozenset(
         "volumes",
         "has_base",
         "stored_bytes",
+        "volume_file",
         "ensure_network",
         "reserve",
         "release",
@@ -83,10 +84,18 @@ class Calls:
         """Call a verb. Raises Lost, when another may be at the guest by now; DidNotAnswer; what the verb raises.
 
         Raises Unreachable when the watcher says that the host does not answer, or begins to say so meanwhile.
+        Errors carry the host's key: of two hosts it tells which could not.
         """
         return self._limited(host, verb, functools.partial(getattr(hypervisor_of(host), verb), *args, **kwargs))
 
     def _limited(self, host: Host, verb: str, run: functools.partial[Any]) -> Any:
+        try:
+            return self._call(host, verb, run)
+        except HypervisorError as error:
+            error.host_id = host.pk if error.host_id is None else error.host_id
+            raise
+
+    def _call(self, host: Host, verb: str, run: functools.partial[Any]) -> Any:
         seconds = self._seconds(host, verb)
         self._check(host, 0.0)
         self._lease.check()

@@ -1,8 +1,10 @@
 """What lies on a host and nobody needs: found by the names of guests and volumes, removed by the watcher.
 
-A deletion does not wait for a host that is down, a boot leaves a host that does not answer, and what a
-host was asked for may happen after everybody has given it up. So each watch begins with a look for what
-is left of instances that are deleted or have moved on, and looks again from time to time.
+A deletion does not wait for a host that is down, a boot leaves a host that does not answer, a move may end
+while the host that it left is away, and what a host was asked for may happen after everybody has given it up.
+So each watch begins with a look for what is left of instances that are deleted or have moved on, and looks
+again from time to time. Both hosts of a move that is not over are left alone, and so are volumes that
+another host sees too and needs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from compute.hypervisor.interface import Hypervisor
+from compute.hosts.storage import identify, neighbours
+from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
 from compute.operations.layout import Layout
 
@@ -26,11 +29,22 @@ log = logging.getLogger(__name__)
 
 def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: Iterable[str] = ()) -> None:
     """Remove what should not be among these guests and volumes of a host. Raises what the host raises."""
-    names = list(volumes)
-    for instance_id in departed(host, {*guests, *owners(names)}):
+    here, names = set(guests), list(volumes)
+    for instance_id in departed(host, here):
         if departed(host, {instance_id}):  # asked again: a request may have come since
-            log.warning("host %s: removing what is left of %s, which is not there any more", host.name, instance_id)
-            _remove_all(hypervisor, instance_id)
+            log.warning("host %s: removing the guest of %s, which is not there any more", host.name, instance_id)
+            hypervisor.remove(instance_id)
+    doomed = abandoned(host, owners(names) | here)
+    if doomed:
+        try:
+            identify(host, hypervisor)  # what another host sees too by now is not deleted
+        except Busy:
+            doomed = []  # the next look will tell
+    for instance_id in doomed:
+        if abandoned(host, {instance_id}):
+            log.warning("host %s: removing what is left of the disks of %s", host.name, instance_id)
+            for volume in hypervisor.volumes(prefix=str(instance_id)):
+                hypervisor.delete_volume(volume)
     for volume in strays(host, names):
         if strays(host, [volume]):
             log.warning("host %s: removing volume %s, which nothing needs", host.name, volume)
@@ -38,13 +52,31 @@ def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: 
 
 
 def departed(host: Host, present: set[UUID]) -> list[UUID]:
-    """Those of these instances that were deleted, or belong to another host or to none, with nothing under way.
+    """Those of these instances whose guests have no business on a host.
 
-    Instances that this database does not know are another's.
+    They were deleted, or belong to another host or to none, with nothing under way and no move to or from this
+    host that is not over. Instances that this database does not know are another's.
     """
     gone = Q(deleted_at__lt=_settled())
-    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host))
+    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host)) & ~Q(pk__in=_moving([host.pk]))
     return list(Instance.objects.filter(gone | elsewhere, pk__in=present).values_list("pk", flat=True))
+
+
+def abandoned(host: Host, present: set[UUID]) -> list[UUID]:
+    """Those of the departed whose volumes nobody needs, neither here nor on a host that may see them too."""
+    found = departed(host, present)
+    near = list(neighbours(host)) if found else []
+    if not near:
+        return found
+    needed = Instance.objects.alive().filter(Q(host__in=near) | Q(pk__in=_moving(near)), pk__in=found)
+    kept = set(needed.values_list("pk", flat=True))
+    return [instance_id for instance_id in found if instance_id not in kept]
+
+
+def _moving(host_ids: list[int]) -> QuerySet[Migration, UUID]:
+    """The instances with a move to or from these hosts that is not over."""
+    theirs = Q(source_host__in=host_ids) | Q(dest_host__in=host_ids)
+    return Migration.objects.filter(theirs, status__in=OPEN_MIGRATIONS).values_list("instance", flat=True)
 
 
 def strays(host: Host, volumes: Iterable[str]) -> list[str]:
@@ -76,9 +108,3 @@ def _at_rest() -> QuerySet[Instance]:
     """The living instances that nobody is at, and that nobody was at a moment ago."""
     settled = Instance.objects.alive().filter(task_state=None, updated_at__lt=_settled())
     return settled.exclude(actions__state__in=OPEN_STATES)
-
-
-def _remove_all(hypervisor: Hypervisor, instance_id: UUID) -> None:
-    hypervisor.remove(instance_id)
-    for volume in hypervisor.volumes(prefix=str(instance_id)):
-        hypervisor.delete_volume(volume)

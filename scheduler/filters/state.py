@@ -24,19 +24,23 @@ class AllHostsFilter(Filter):
 
 
 class RetryFilter(Filter):
-    """The host has not failed this request already."""
+    """The host has not failed this request already, and is not the one that is to be left."""
 
-    sentence = "Leaves out hosts that have failed the same request already."
-    short = "an earlier attempt failed"
+    sentence = "Leaves out hosts that have failed the same request already, and the host that an instance is to leave."
+    short = "it is there now, or an earlier attempt failed"
     essential = True
 
     def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
         """The untried."""
-        tried = request.tried
-        return [host for host in hosts if host.id not in tried] if tried else hosts
+        tried, leaves = request.tried, request.leaves
+        if not tried and leaves is None:
+            return hosts
+        return [host for host in hosts if host.id not in tried and host.id != leaves]
 
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
-        """In words."""
+        """In words; Nova's for a host that is to be left."""
+        if host.id == request.leaves:
+            return "is where the server is: unable to migrate to self"
         return "was tried for this request and failed"
 
 

@@ -222,7 +222,7 @@ def settle() -> None:
 @pytest.mark.parametrize("to", ["another host", "no host"])
 def test_what_moved_away_is_removed_where_it_was(host, instance, to):
     """Evacuated, shelved, or a boot that went to the next host when this one did not answer."""
-    other = Host.objects.create(name="other", uri="fake://other", state="up")
+    other = Host.objects.create(name="other", uri="fake://other", state="up", storage_id="its own")
     Instance.objects.update(host=other if to == "another host" else None, vm_state="error")
     driver = hypervisor_of(host)
     HostWatch(host)._sync(driver, at_start=True)

@@ -19,6 +19,7 @@ from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.facts import Facts
 from compute.hypervisor.libvirt.growth import Growth
 from compute.hypervisor.libvirt.interruptions import Interruptions
+from compute.hypervisor.libvirt.moving import Moving
 from compute.hypervisor.libvirt.snapshots import Snapshots
 
 POLL_SECONDS = 0.05
@@ -50,7 +51,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles):
+class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Moving, Facts, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]
