@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shutil
 import tempfile
 from collections.abc import Collection, Iterator
@@ -14,12 +13,15 @@ import libvirt
 
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import RANGES, Laboratory
-from portal.setup.lab.registration import TRUSTED
 from tests.e2e.nacelle import IMAGES, Nacelle
 
 POOL = "lab"
 POOL_PATH = IMAGES / POOL
-LAB_SETTINGS = {TRUSTED: str(RANGES), "NACELLE_STORAGE_POOL": POOL, "NACELLE_STORAGE_POOL_PATH": str(POOL_PATH)}
+LAB_SETTINGS = {
+    "NACELLE_TRUSTED_HOSTS": str(RANGES),
+    "NACELLE_STORAGE_POOL": POOL,
+    "NACELLE_STORAGE_POOL_PATH": str(POOL_PATH),
+}
 
 
 @contextlib.contextmanager
@@ -27,7 +29,7 @@ def laboratory(hosts: int = 3, shared: Collection[int] = ()) -> Iterator[Laborat
     """One of the test's own, gone afterwards. ``shared``: the hosts with the same storage, such as 1 and 2."""
     folder = Path(tempfile.mkdtemp(prefix="lab-"))
     folder.chmod(0o755)
-    made = Laboratory(folder, f"lab-{secrets.token_hex(3)}")
+    made = Laboratory(folder)
     try:
         made.up(hosts, shared, str(POOL_PATH) if shared else "")
         yield made
