@@ -7,6 +7,7 @@ import threading
 
 from django.conf import settings
 
+from compute.hosts import certificates
 from compute.hypervisor.drivers import open_hypervisor
 from compute.hypervisor.interface import Hypervisor
 from compute.hypervisor.ways import Ways
@@ -32,7 +33,7 @@ def hypervisor_at(uri: str) -> Hypervisor:
 
 def ways() -> Ways:
     """What this cloud has for reaching hosts."""
-    return Ways(ssh_folder=str(settings.DATA_DIR / "ssh"))
+    return Ways(pki=certificates.client_folder, ssh_folder=str(settings.DATA_DIR / "ssh"))
 
 
 def forget(host: Host) -> None:

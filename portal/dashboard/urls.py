@@ -109,6 +109,7 @@ urlpatterns: list[Any] = [
     path("cloud/capacity/", capacity.capacity, name="capacity"),
     path("cloud/hosts/", hosts.hosts, name="hosts"),
     path("cloud/hosts/add", host_forms.add, name="host_add"),
+    path("cloud/hosts/tls-script", host_forms.make_tls_script, name="host_tls_script"),
     path("cloud/hosts/<int:host_id>/", hosts.host, name="host"),
     path("cloud/hosts/<int:host_id>/edit", host_forms.edit, name="host_edit"),
     path("cloud/hosts/<int:host_id>/remove", host_forms.remove, name="host_remove"),

@@ -251,6 +251,7 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "/ports": {"port": port},
         "/security-groups": {"security_group": {"name": "g", "description": "d", "stateful": True}},
         "/nacelle/v1/hosts": {"name": "h", "uri": "fake://h"},
+        "/nacelle/v1/hosts/tls-script": {"address": "10.0.0.5"},
         "/nacelle/v1/hosts/{host_id}": {
             "name": "h",
             "console_address": "127.0.0.1",

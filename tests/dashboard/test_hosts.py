@@ -176,3 +176,16 @@ def test_a_host_is_removed_unless_something_is_on_it(root: Persona, cloud: Cloud
     drain()
     assert client.post(path, headers=FRAGMENT).json() == {"go": "/cloud/hosts/"}
     assert not Host.objects.exists()
+
+
+def test_a_script_for_tls_is_downloaded(root: Persona, alice: Persona, browse, settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    path = "/cloud/hosts/tls-script"
+    made = browse(root).post(path, {"address": "10.0.0.5"})
+    assert made["Content-Disposition"] == 'attachment; filename="nacelle-tls-setup.sh"'
+    assert "no-store" in made["Cache-Control"]
+    assert b"qemu+tls://10.0.0.5/system" in made.content
+    client = browse(root)
+    assert client.post(path, {"address": "$(id)"})["Location"] == "/cloud/hosts/add"
+    assert b"neither a host name nor an address" in client.get("/cloud/hosts/add").content
+    assert browse(alice).post(path, {"address": "10.0.0.5"}).status_code == 403

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import uuid
+from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -49,3 +51,10 @@ def test_a_refusal_is_said(cloud: Cloud, words: list[str], why: str) -> None:
     with pytest.raises(CommandError, match=why):
         host(*words)
     assert Host.objects.get().name == "host-1"
+
+
+def test_a_script_for_tls_is_written(db: None, settings: Any, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    assert host("tls-script", "fd00::5").rstrip().endswith('Then add the host as qemu+tls://[fd00::5]/system"')
+    with pytest.raises(CommandError, match="neither a host name nor an address"):
+        host("tls-script", "a b")

@@ -100,5 +100,5 @@ def test_the_script_never_asks_and_knows_its_host_keys(tmp_path: Path) -> None:
     ],
 )
 def test_what_ssh_says_is_told_with_what_to_do(said: str, expected: str) -> None:
-    told = ssh.explain(SYSTEM, said)
+    told = ssh.explain(SYSTEM, said, Ways())
     assert expected in told if expected else told == ""

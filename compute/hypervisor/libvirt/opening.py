@@ -20,7 +20,7 @@ import libvirt
 
 from compute.hypervisor import ways
 from compute.hypervisor.interface import Unreachable
-from compute.hypervisor.libvirt import event_loop, ssh
+from compute.hypervisor.libvirt import event_loop, ssh, tls
 from compute.hypervisor.libvirt.errors import has_code, translate
 
 # A host that is silent for 5 s is asked three times more: after 20 s its calls fail, not hang.
@@ -57,7 +57,7 @@ class Opening:
         try:
             self._found.set_result(_open(self._uri, self._means))
         except libvirt.libvirtError as error:
-            self._found.set_exception(_explained(self._uri, error))
+            self._found.set_exception(_explained(self._uri, error, self._means))
         except BaseException as error:
             self._found.set_exception(error)
 
@@ -99,11 +99,10 @@ def _open(uri: str, means: ways.Ways) -> Any:
 
 def complete(uri: str, means: ways.Ways) -> str:
     """The URI with what libvirt needs besides, and a host's row does not say."""
-    scheme = ways.split(uri).scheme
-    if scheme == "qemu+ssh":
+    if ways.split(uri).scheme == "qemu+ssh":
         return ssh.without_prompts(uri, means.ssh_folder)
-    if scheme == "qemu+tls" and means.pki is not None:
-        return ways.with_parameters(uri, {"pkipath": means.pki()}, replace=False)
+    if folder := tls.folder_of(uri, means):
+        return ways.with_parameters(uri, {"pkipath": folder})
     return uri
 
 
@@ -127,12 +126,12 @@ def _check_port(uri: str) -> None:
         raise Unreachable(f"{parts.hostname} does not answer on port {address[1]}: {error}") from error
 
 
-EXPLAIN: dict[str, Callable[[str, str], str]] = {"qemu+ssh": ssh.explain}
+EXPLAIN: dict[str, Callable[[str, str, ways.Ways], str]] = {"qemu+ssh": ssh.explain, "qemu+tls": tls.explain}
 
 
-def _explained(uri: str, error: libvirt.libvirtError) -> Exception:
+def _explained(uri: str, error: libvirt.libvirtError, means: ways.Ways) -> Exception:
     """What went wrong, and what to do about it, where that is known."""
     plain = translate(error)
     explain = EXPLAIN.get(ways.split(uri).scheme)
-    said = explain(uri, str(plain)) if explain else ""
+    said = explain(uri, str(plain), means) if explain else ""
     return Unreachable(said) if said else plain

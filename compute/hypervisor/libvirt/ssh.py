@@ -51,7 +51,7 @@ def program(folder: str = "", known_hosts: str = "") -> Path:
     return path
 
 
-def explain(uri: str, said: str) -> str:
+def explain(uri: str, said: str, means: ways.Ways) -> str:
     """What a failure of ssh means and what to do about it; empty where that is not known.
 
     ``said`` holds the end of what ssh wrote; libvirt runs it with its texts in English.

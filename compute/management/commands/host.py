@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from compute.errors import ComputeError, NotFound
 from compute.hosts import editing, fence_runs, fencing, lines, registration, removal
+from compute.hosts.tls_script import tls_script
 from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
 from portal.identity.actor import SYSTEM
@@ -43,6 +44,8 @@ class Command(BaseCommand):
         add.add_argument("--name", default="", help="Default: the host's own name.")
         add.add_argument("--domain-type", default="", choices=["", "kvm", "qemu"], help="Default: found out.")
         verbs.add_parser("list", help="List the hosts.")
+        script = verbs.add_parser("tls-script", help="Write the script that lets this cloud in to a host over TLS.")
+        script.add_argument("address", help="The name or address that the host's URI will have.")
         for verb, what in (
             ("show", "Show a host."),
             ("set", "Change a host."),
@@ -64,7 +67,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it. What is refused is said, and changes nothing."""
         try:
-            getattr(self, f"_{options['verb']}")(options)
+            getattr(self, f"_{options['verb'].replace('-', '_')}")(options)
         except ComputeError as error:
             raise CommandError(str(error)) from error
 
@@ -72,6 +75,9 @@ class Command(BaseCommand):
         asked = {name: options[name] for name in ("uri", "name", "domain_type")}
         host = registration.add_host(SYSTEM, **asked)
         self.stdout.write(f"Registered {host.name}: {host.vcpus} CPUs, {host.memory_mb} MiB, {host.disk_gb} GiB.")
+
+    def _tls_script(self, options: dict[str, Any]) -> None:
+        self.stdout.write(tls_script(SYSTEM, options["address"]), ending="")
 
     def _list(self, options: dict[str, Any]) -> None:
         for host in Host.objects.all():

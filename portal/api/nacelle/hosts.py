@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -12,11 +14,15 @@ from rest_framework.response import Response
 from compute.hosts.editing import edit_host
 from compute.hosts.registration import add_host
 from compute.hosts.removal import remove_host
+from compute.hosts.tls_script import tls_script
 from compute.models import Host
 from portal.api.body import Body, StrictCharField, StrictFloatField, StrictIntegerField
 from portal.api.nacelle.fencing import host_of
 from portal.api.wire import ApiView
 from portal.identity.policy import enforce
+
+# What holds a key is nobody's to keep on the way.
+NEVER_KEPT = {"Cache-Control": "no-store, private"}
 
 
 class HostBody(Body):
@@ -45,6 +51,12 @@ class HostChange(Body):
     disk_ratio = StrictFloatField(required=False)
     reserved_memory_mb = StrictIntegerField(required=False, min_value=0, help_text="Kept back for the host itself.")
     reserved_disk_gb = StrictIntegerField(required=False, min_value=0)
+
+
+class TlsScriptBody(Body):
+    """Whom the certificate is for."""
+
+    address = StrictCharField(max_length=253, help_text="The name or address that the host's URI will have.")
 
 
 class HostAnswer(serializers.Serializer[Host]):
@@ -96,6 +108,19 @@ class Hosts(ApiView):
         enforce(self.actor, "nacelle:host-add")
         host = add_host(self.actor, **HostBody.read(self.body))
         return Response({"host": HostAnswer(host).data}, status=201)
+
+
+class TlsScript(ApiView):
+    """The script that lets this cloud in to a host over TLS."""
+
+    @extend_schema(
+        operation_id="make_tls_script", request=TlsScriptBody, responses={(200, "text/x-shellscript"): OpenApiTypes.STR}
+    )
+    def post(self, request: Request) -> HttpResponse:
+        """Make a host's certificate, in the one script that is to run on the host."""
+        enforce(self.actor, "nacelle:host-certificates")
+        script = tls_script(self.actor, TlsScriptBody.read(self.body)["address"])
+        return HttpResponse(script, content_type="text/x-shellscript; charset=utf-8", headers=NEVER_KEPT)
 
 
 class OneHost(ApiView):

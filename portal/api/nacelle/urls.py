@@ -10,6 +10,7 @@ from portal.api.nacelle.scheduler import Scheduler
 
 urlpatterns = [
     path("hosts", hosts.Hosts.as_view()),
+    path("hosts/tls-script", hosts.TlsScript.as_view()),
     path("hosts/<uuid:host_id>", hosts.OneHost.as_view()),
     path("hosts/<uuid:host_id>/fence", fencing.Fence.as_view()),
     path("hosts/<uuid:host_id>/events", fencing.HostEvents.as_view()),

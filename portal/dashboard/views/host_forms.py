@@ -13,6 +13,7 @@ from compute.errors import ComputeError
 from compute.hosts.editing import edit_host
 from compute.hosts.registration import add_host
 from compute.hosts.removal import remove_host
+from compute.hosts.tls_script import tls_script
 from portal.dashboard import answers
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.one_host import find_host
@@ -67,6 +68,17 @@ def add(request: PortalRequest) -> HttpResponse:
             messages.success(request, f"{made.name} is ready for instances.")
             return redirect("host", made.pk)
     return render(request, "hosts/add.html", {"form": form}, status=400 if form.errors else 200)
+
+
+@admin_action
+def make_tls_script(request: PortalRequest) -> HttpResponse:
+    """The script that lets this cloud in to a host over TLS, to save and run there."""
+    try:
+        script = tls_script(request.actor, request.POST.get("address", ""))
+    except ComputeError as error:
+        answers.refused(request, error)
+        return redirect("host_add")
+    return answers.download("nacelle-tls-setup.sh", script)
 
 
 @admin_page

@@ -100,3 +100,21 @@ def test_nobody_else_shows_changes_or_removes_a_host(cloud, alice, bob, charlie,
         assert [one.status_code for one in answers] == [status] * 3
         assert persona.delete(f"{HOSTS}/{uuid.uuid4()}").status_code == status
     assert Host.objects.get().name == "host-1"
+
+
+def test_a_script_for_tls_is_made_for_administrators_alone(
+    cloud, root, alice, bob, charlie, anyone, settings, tmp_path
+):
+    settings.DATA_DIR = tmp_path
+    path = f"{HOSTS}/tls-script"
+    made = root.post(path, {"address": "node-1.example.org"})
+    assert made.status_code == 200
+    assert (made["Cache-Control"], made["Content-Type"]) == ("no-store, private", "text/x-shellscript; charset=utf-8")
+    text = made.content.decode()
+    assert text.startswith("#!/bin/sh\n") and "BEGIN PRIVATE KEY" in text and "node-1.example.org" in text
+    assert "@" not in text.replace("root@", "").split("BEGIN PRIVATE KEY")[0].split("set -eu")[1]
+    for body in ({}, {"address": ""}, {"address": "$(id)"}, {"address": 7}, {"address": "a", "more": 1}):
+        assert root.post(path, body).status_code == 400
+    for persona, status in ((alice, 403), (bob, 403), (charlie, 403), (anyone, 401)):
+        assert persona.post(path, {"address": "10.0.0.5"}).status_code == status
+    assert root.get(path).status_code == 405
