@@ -43,6 +43,7 @@ declare(
     Rule(_C + "os-lock-server:unlock:unlock_override", "admin", "Unlock a server that an administrator locked."),
     Rule(_C + "os-admin-actions:inject_network_info", "admin", "Tell a server's host of its networks again."),
     Rule(_C + "os-admin-actions:reset_state", "admin", "Set a server's state by hand."),
+    Rule(_C + "os-evacuate", "admin", "Start a server elsewhere whose host is off."),
     Rule(_C + "servers:create_image", "member", "Make an image of a server's disk."),
     Rule(_C + "os-create-backup", "member", "Back a server up, keeping the last few backups."),
     Rule(_C + "os-shelve:shelve", "member", "Keep a server's disk as an image and free its host."),

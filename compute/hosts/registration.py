@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import re
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
@@ -147,12 +148,6 @@ def machine_of(facts: HostFacts) -> UUID | None:
         return None
 
 
-def refresh(host: Host) -> None:
-    """Prepare the host, read its facts, and mark it as up. Raises HypervisorError."""
-    learn(host)
-    mark_up(host)
-
-
 def learn(host: Host) -> None:
     """Prepare the host and read its facts. Raises HypervisorError.
 
@@ -170,15 +165,21 @@ def learn(host: Host) -> None:
     if host.machine_uuid is None and (same := Host.objects.filter(machine_uuid=machine).first()) and machine:
         raise Failed(f"This is the machine that is registered as {same.name}: both have the id {machine}.")
     Host.objects.filter(pk=host.pk).update(machine_uuid=machine, updated_at=timezone.now(), **_as_fields(facts))
+    host.refresh_from_db()
     with suppress(Busy):  # the next look at its volumes will tell
         identify(host, hypervisor)
 
 
-def mark_up(host: Host) -> None:
-    """The host answers: whoever had confirmed that it is off, it is on again."""
+def mark_up(host: Host, ready: Callable[[], bool] = lambda: True) -> bool:
+    """The host answers: whoever had confirmed that it is off, it is on again.
+
+    ``ready`` is asked in the transaction, in which nothing more is evacuated from it; if it says no, nothing changes.
+    """
     now = timezone.now()
     with transaction.atomic():
         was = Host.objects.select_for_update().get(pk=host.pk)
+        if not ready():
+            return False
         Host.objects.filter(pk=host.pk).update(
             state=HostState.UP,
             state_reason="",
@@ -192,6 +193,7 @@ def mark_up(host: Host) -> None:
             note(host.pk, "state", "It answers again." + (" It is fenced no more." if was.fenced_at else ""))
         announce("host", host.pk)
     host.refresh_from_db()
+    return True
 
 
 def _as_fields(facts: HostFacts) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from django.db import IntegrityError, InterfaceError, OperationalError, connecti
 from django.utils import timezone
 
 from compute.hosts.connections import forget, hypervisor_of
-from compute.hosts.registration import mark_down, refresh
+from compute.hosts.registration import learn, mark_down, mark_up
 from compute.hosts.storage import identify
 from compute.hypervisor.interface import (
     Busy,
@@ -30,7 +30,7 @@ from compute.hypervisor.interface import (
 )
 from compute.models import Host, HostSample
 from compute.networks.removals import remove_due
-from compute.operations import leftovers
+from compute.operations import leftovers, returned
 from compute.operations.observe import Look, observe, observe_all
 from portal.requestid import new_request_id, working_on
 
@@ -93,9 +93,8 @@ class HostWatch(threading.Thread):
         self._lost, self._last_usage = "", None
         self.begin_anew.clear()
         self.forced_down = False
-        refresh(self.host)
-        self._answered()
         hypervisor = self._heard(hypervisor_of(self.host))
+        self._come_back(hypervisor)
         hypervisor.watch(self._on_event, self._on_lost)
         self.following_at = time.monotonic()
         log.info("host %s is up", self.host.name)
@@ -118,6 +117,19 @@ class HostWatch(threading.Thread):
                 next_sync = time.monotonic() + settings.STATE_SYNC_SECONDS
             connection.close()  # there may be more hosts than the pool has connections
             self._wait_for_events(hypervisor)
+
+    def _come_back(self, hypervisor: Hypervisor) -> None:
+        """It counts as up once nothing that was evacuated from it can run there any more."""
+        learn(self.host)
+        self._answered()
+        gone = returned.cut_off(self.host, hypervisor)
+        returned.clear(self.host, hypervisor)
+
+        def nothing_more() -> bool:
+            return not set(returned.left_behind(self.host).values_list("pk", flat=True)) - gone
+
+        while not mark_up(self.host, nothing_more):
+            gone |= returned.cut_off(self.host, hypervisor)
 
     def _on_event(self, event: GuestEvent) -> None:
         log.info("host %s: guest %s %s %s", self.host.name, event.uuid, event.kind, event.detail)
@@ -189,6 +201,7 @@ class HostWatch(threading.Thread):
         self._last_usage = usage
 
     def _sync(self, hypervisor: Hypervisor, at_start: bool = False) -> None:
+        returned.clear(self.host, hypervisor)
         guests = hypervisor.guests()
         seen = {uuid: guest.power_state for uuid, guest in guests.items()}
         changed = observe_all(self.host, seen, looking_at(hypervisor), at_start=at_start)

@@ -78,6 +78,9 @@ class Migration(models.Model):
     old_vm_state = models.CharField(max_length=24)
     old_volume_names = models.JSONField(default=dict, blank=True)
     claimed = models.BooleanField(default=False)
+    left_behind = models.BooleanField(
+        default=False, help_text="It was evacuated: its old host is to be rid of it before anything else."
+    )
     stats = models.JSONField(default=dict, blank=True)
     user_id = models.CharField(max_length=64, blank=True, default="")
     project_id = models.CharField(max_length=64, blank=True, default="")
@@ -95,6 +98,7 @@ class Migration(models.Model):
         ]
         indexes = [
             models.Index(fields=["status"], condition=models.Q(status__in=OPEN_MIGRATIONS), name="open_migrations"),
+            models.Index(fields=["source_host"], condition=models.Q(left_behind=True), name="left_behind"),
             models.Index(fields=["-created_at", "-id"], name="newest_migrations"),
         ]
 

@@ -6,6 +6,7 @@ from compute.operations.boot import Boot
 from compute.operations.crash_dump import CrashDump
 from compute.operations.delete import Delete, ForceDelete
 from compute.operations.engine import Operation
+from compute.operations.evacuate import Evacuate
 from compute.operations.in_place import CreateSnapshot, DeleteSnapshot, RevertSnapshot
 from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.interfaces import AddFixedIp, AttachInterface, DetachInterface, RemoveFixedIp
@@ -57,6 +58,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         DeleteSnapshot,
         Shelve,
         ShelveOffload,
+        Evacuate,
         KeepOff,
         SoftDelete,
         Delete,

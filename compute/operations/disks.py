@@ -17,7 +17,7 @@ from compute.errors import ComputeError
 from compute.hypervisor import qcow2
 from compute.hypervisor.interface import Hypervisor, HypervisorError
 from compute.images import store
-from compute.models import Image, Instance
+from compute.models import Host, Image, Instance
 from compute.operations import config_drive
 from compute.operations.engine import AnotherLane, Operation
 from compute.operations.layout import Layout
@@ -53,13 +53,14 @@ def create_config(hypervisor: Hypervisor, instance: Instance, admin_password: st
     hypervisor.upload(instance.config_volume, content, size)
 
 
-def bring_base(operation: Operation, image: Image) -> None:
-    """The image is on the instance's host, once for each host; a copy is the transfer lane's work."""
-    if operation.hypervisor.has_base(image.base_volume):
+def bring_base(operation: Operation, image: Image, host: Host | None = None) -> None:
+    """The image is on a host (None: the instance's), once for each host; a copy is the transfer lane's work."""
+    hypervisor = operation.hypervisor_of(host) if host else operation.hypervisor
+    if hypervisor.has_base(image.base_volume):
         return
     if operation.lane_now != "transfer":
         raise AnotherLane("transfer")
-    operation.hypervisor.ensure_base(
+    hypervisor.ensure_base(
         image.base_volume, store.raw_size(image), lambda: _while_wanted(operation, store.open_raw(image))
     )
 

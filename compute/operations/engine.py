@@ -272,8 +272,8 @@ def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:
         operation
         for operation in OPERATIONS.values()
         if operation.in_menu
-        and operation.shown(instance)
         and allows(actor, operation.policy, instance.project_id)
+        and operation.shown(instance)
         and not operation.instead(instance).refusal(instance, actor)
     ]
 

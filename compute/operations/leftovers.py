@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from compute.hosts.storage import identify, neighbours
+from compute.hosts.storage import identify, may_share_storage, neighbours
 from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
 from compute.operations.layout import Layout
@@ -88,6 +88,20 @@ def strays(host: Host, volumes: Iterable[str]) -> list[str]:
         old = Layout(migration.instance_id, migration.old_flavor, migration.old_volume_names)
         needed |= set(old.volumes())
     return [volume for volume in named if volume not in needed and owners([volume]) & here.keys()]
+
+
+def needed_on(host: Host, instance: Instance) -> set[str]:
+    """The volumes in the storage of this host that the instance needs where it is, or a migration of it does."""
+    if instance.deleted_at is not None:
+        return set()
+    layouts = [(instance.host, Layout.of(instance))]
+    rows = Migration.objects.filter(instance=instance, status__in=OPEN_MIGRATIONS)
+    for one in rows.select_related("source_host", "dest_host"):
+        old = Layout(instance.id, one.old_flavor, one.old_volume_names)
+        layouts += [(place, old) for place in (one.source_host, one.dest_host)]
+    places = [(place, layout) for place, layout in layouts if place is not None]
+    there = [layout for place, layout in places if may_share_storage(place, host)]
+    return {volume for layout in there for volume in layout.volumes()}
 
 
 def owners(volumes: Iterable[str]) -> set[UUID]:

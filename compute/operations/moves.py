@@ -132,16 +132,16 @@ def share_storage(operation: Operation, one: Host, other: Host) -> bool:
     """
     here, there = operation.hypervisor_of(one), operation.hypervisor_of(other)
     probe = f"{operation.instance.id}-probe-{secrets.token_hex(4)}"
-    _look_anew(operation, here)
+    look_anew(operation, here)
     here.create_volume(probe, PROBE_BYTES, "raw")
     try:
-        _look_anew(operation, there)
+        look_anew(operation, there)
         return probe in there.volumes(prefix=probe)
     finally:
         here.delete_volume(probe)
 
 
-def _look_anew(operation: Operation, hypervisor: Hypervisor) -> None:
+def look_anew(operation: Operation, hypervisor: Hypervisor) -> None:
     """See what others have done to the host's storage; a copy that is made there is waited for."""
     while True:
         try:

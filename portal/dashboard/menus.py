@@ -37,6 +37,7 @@ ICONS = {
     "shelve": "archive",
     "shelve_offload": "archive",
     "unshelve": "undo",
+    "evacuate": "right",
     "inject_network_info": "network",
     "delete": "trash",
     "force_delete": "trash",
@@ -46,6 +47,7 @@ _ASKS_NOTHING = frozenset({"start", "unpause", "resume", "restore", "unshelve", 
 # What needs a choice has a page for it.
 _PAGES = {
     "create_backup": "instance_backup",
+    "evacuate": "instance_evacuate",
     "rebuild": "instance_rebuild",
     "rescue": "instance_rescue",
     "resize": "instance_resize",

@@ -12,7 +12,7 @@ from compute.errors import Conflict, Invalid
 from compute.hosts import asking, registration
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.editing import edit_host
-from compute.hosts.registration import add_host, refresh
+from compute.hosts.registration import add_host, learn
 from compute.hosts.removal import remove_host
 from compute.hypervisor.fake.faults import Fault, hanging
 from compute.hypervisor.interface import Failed
@@ -102,20 +102,20 @@ def test_a_host_that_stands_still_is_given_up(cloud: Cloud, monkeypatch: pytest.
 
 def test_another_machine_at_the_same_address_is_not_taken_for_the_host(cloud: Cloud) -> None:
     host = add_host(SYSTEM, uri=machine("a"))
-    refresh(host)
+    learn(host)
     host.machine_uuid = uuid.uuid4()
     with pytest.raises(Failed, match="Another machine answers"):
-        refresh(host)
+        learn(host)
 
 
 def test_a_host_of_old_learns_its_machine_once(cloud: Cloud) -> None:
     assert cloud.host.machine_uuid is None
-    refresh(cloud.host)
+    learn(cloud.host)
     assert cloud.host.machine_uuid is not None
     again = Host.objects.create(name="again", uri=f"{cloud.host.uri}?vcpus=8")
     again.uri = cloud.host.uri  # as another way to the same machine
     with pytest.raises(Failed, match="registered as host-1"):
-        refresh(again)
+        learn(again)
 
 
 # changing -----------------------------------------------------------------------------------------
@@ -146,10 +146,10 @@ def test_what_makes_no_sense_changes_nothing(cloud: Cloud, field: str, value: An
 
 
 def test_another_way_leads_to_the_same_machine_or_is_refused(cloud: Cloud, far: Host) -> None:
-    refresh(cloud.host)
+    learn(cloud.host)
     with pytest.raises(Conflict, match="Another machine answers"):
         edit_host(SYSTEM, cloud.host, {"uri": machine("b")})
-    refresh(far)
+    learn(far)
     with pytest.raises(Conflict, match=r"Another machine answers|with the URI"):
         edit_host(SYSTEM, cloud.host, {"uri": far.uri})
     with pytest.raises(Conflict, match="host-2 is registered already"):
@@ -159,7 +159,7 @@ def test_another_way_leads_to_the_same_machine_or_is_refused(cloud: Cloud, far: 
 
 
 def test_a_new_way_is_kept_with_its_console_address(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
-    refresh(cloud.host)
+    learn(cloud.host)
     facts = hypervisor_of(cloud.host).facts()
     monkeypatch.setattr(registration, "look", lambda uri: facts)
     edit_host(SYSTEM, cloud.host, {"uri": "qemu+ssh://127.0.0.9/system"})

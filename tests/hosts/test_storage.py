@@ -11,7 +11,7 @@ import pytest
 from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
-from compute.hosts.registration import refresh
+from compute.hosts.registration import learn
 from compute.hosts.storage import identify, may_share_storage, neighbours, shares_storage
 from compute.hosts.watch import HostWatch
 from compute.models import Host, HostState, Instance, Migration
@@ -30,7 +30,7 @@ def hosts(cloud: Cloud, tmp_path: Path) -> list[Host]:
     for host, storage in zip(made, ("&storage=one", "&storage=one", ""), strict=True):
         host.uri, host.state = f"fake://{tmp_path}/hosts.sqlite3?host={host.name}{storage}", HostState.UP
         host.save()
-        refresh(host)
+        learn(host)
     return made
 
 

@@ -41,7 +41,7 @@ Administrators see and change key pairs of other users.
 Services can be forced down.
 (Quotas no longer count fixed networks.)
 Server groups say whose they are.
-(Evacuating no longer takes a password.)
+Evacuating finds out by itself whether storage is shared, and answers with no password.
 Server groups take soft policies.
 Administrators see the status of a server's host.
 Crash dumps.
@@ -56,7 +56,7 @@ The actions of deleted servers can be read.
 Servers have tags, and lists are filtered by them.
 (Versions by the header that all OpenStack services share; here it always was.)
 A hypervisor's CPU is an object instead of a text.
-(Evacuating checks the host.)
+Evacuating checks the host that is asked for, unless forced.
 (Live migration checks the host.)
 (Console tokens of every kind can be looked up.)
 Tags on network cards at creation (of disks, which come with volumes, not).
@@ -95,7 +95,7 @@ Server groups have one policy with rules.
 (Aborting a queued live migration.)
 Lists of servers and actions are filtered by changes-before.
 (The type of a boot volume.)
-(Forcing an evacuation or a live migration is gone.)
+Forcing an evacuation is gone.
 (Cells that do not answer.)
 Network cards show their tag.
 A server shown by itself says which groups it is in.
@@ -122,7 +122,7 @@ Unshelving to a host.
 Key pairs are imported only, and their names may hold @ and dots.
 (Rebuilding servers that boot from volumes.)
 Host names may be fully qualified.
-(Evacuated servers stay stopped.)
+Evacuated servers stay stopped.
 Servers show the zone that they are bound to.
 (Shares.)
 A server's image shows its properties.

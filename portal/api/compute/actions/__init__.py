@@ -16,6 +16,7 @@ from compute.operations.soft_delete import Restore
 from compute.operations.suspend import Resume, Suspend
 from portal.api.compute.actions.admin import crash_dump, password, state
 from portal.api.compute.actions.consoles import RemoteConsoles, console, console_output
+from portal.api.compute.actions.evacuate import evacuate
 from portal.api.compute.actions.handler import Answer, Handler, in_versions, plain
 from portal.api.compute.actions.image import create_backup, create_image
 from portal.api.compute.actions.lock import lock, unlock
@@ -44,6 +45,7 @@ HANDLERS: dict[str, Handler] = {
     "changePassword": password,
     "trigger_crash_dump": in_versions(crash_dump, since="2.17"),
     "os-resetState": state,
+    "evacuate": evacuate,
     "injectNetworkInfo": plain(InjectNetworkInfo),
     "rebuild": rebuild,
     "rescue": rescue,
