@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 
@@ -15,6 +17,8 @@ from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import RANGES, Laboratory
 from tests.e2e.nacelle import IMAGES, Nacelle
 
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
 POOL = "lab"
 POOL_PATH = IMAGES / POOL
 LAB_SETTINGS = {
@@ -46,15 +50,34 @@ def heal(lab: Laboratory) -> None:
 
 
 @contextlib.contextmanager
-def nacelle_with(lab: Laboratory, **settings: str) -> Iterator[Nacelle]:
-    """A Nacelle that runs with these hosts and no other. It leaves them as they are: they go too."""
-    own = Nacelle(*(host.uri for host in lab.hosts), **LAB_SETTINGS, **settings)
+def nacelle_with(lab: Laboratory, *uris: str, **settings: str) -> Iterator[Nacelle]:
+    """A Nacelle that runs with these hosts and no other, perhaps reached in another way than straight.
+
+    It leaves them as they are: they go too.
+    """
+    own = Nacelle(*(uris or [host.uri for host in lab.hosts]), **LAB_SETTINGS, **settings)
     try:
         own.build_image()
         own.start_on_hosts(*(host.name for host in lab.hosts))
         yield own
     finally:
         own.remove(leave_hosts=True)
+
+
+def in_network_of(host: LabHost, work: Callable[[], T]) -> T:
+    """Do something that opens sockets as if it were done on the host."""
+    done: list[T] = []
+
+    def run() -> None:
+        with Path(f"/proc/{host.first_process()}/ns/net").open() as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        done.append(work())
+
+    thread = threading.Thread(target=run)  # a thread may be elsewhere than the others; it ends there
+    thread.start()
+    thread.join()
+    return done[0]
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from tests.e2e.cloud import LATEST, SERVERS, Cloud
 from tests.e2e.conftest import LEASE_SECONDS
 from tests.e2e.lab import LAB_SETTINGS
 from tests.e2e.nacelle import Nacelle, wait_until
-from tests.e2e.relay import Relay
+from tests.e2e.relay import LabRelay, Relay
 
 pytestmark = [
     pytest.mark.real,
@@ -39,7 +39,7 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def relay(far: LabHost) -> Iterator[Relay]:
     """Where the calls to it can be held."""
-    relay = Relay(far.folder / "run" / "libvirt-sock")
+    relay = LabRelay(far)
     yield relay
     relay.close()
 
