@@ -171,6 +171,7 @@ declare(
     Rule("nacelle:actions:cancel", "member", "Cancel what is under way with a server."),
     Rule("nacelle:placement", "reader", "Read why a server is where it is, or why it is nowhere; hosts stay nameless."),
     Rule("nacelle:dry-run", "reader", "Ask where a server would go and how many fit, without launching one."),
+    Rule("nacelle:server-stats", "reader", "See the load of a server over time."),
     Rule("nacelle:capacity", "admin", "See how many servers of each flavor still fit, and how full the hosts are."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),

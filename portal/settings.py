@@ -69,7 +69,7 @@ HOST_SILENT_AFTER_SECONDS = float(os.environ.get("NACELLE_HOST_SILENT_AFTER", "6
 # How hosts are switched off from afar (docs/fencing.md). The programs in it run on this machine.
 FENCE_METHODS = os.environ.get("NACELLE_FENCE_METHODS", str(DATA_DIR / "fence.json"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
-HOST_SAMPLE_KEEP_HOURS = int(os.environ.get("NACELLE_HOST_SAMPLE_KEEP_HOURS", str(24 * 7)))
+STATISTICS_DAYS = int(os.environ.get("NACELLE_STATISTICS_DAYS", "30"))
 STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))
 # Guests that ran are started again when their host comes back without them (Nova's resume_guests_state_on_host_boot).
 RESUME_GUESTS = _flag("NACELLE_RESUME_GUESTS")

@@ -14,21 +14,20 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, InterfaceError, OperationalError, connection
-from django.utils import timezone
 
 from compute.hosts.connections import forget, hypervisor_of
 from compute.hosts.registration import learn, mark_down, mark_up
+from compute.hosts.sampling import Sampler
 from compute.hosts.storage import identify
 from compute.hypervisor.interface import (
     Busy,
     GuestEvent,
-    HostUsage,
     Hypervisor,
     HypervisorError,
     PowerState,
     Unreachable,
 )
-from compute.models import Host, HostSample
+from compute.models import Host
 from compute.networks.removals import remove_due
 from compute.operations import leftovers, returned
 from compute.operations.observe import Look, observe, observe_all
@@ -55,7 +54,7 @@ class HostWatch(threading.Thread):
         self.forced_down = False  # an administrator said so when the watcher looked last
         self._events: queue.Queue[UUID | None] = queue.Queue()
         self._lost = ""
-        self._last_usage: HostUsage | None = None
+        self._sampler = Sampler(host)
         self._syncs = 0
         self._probe: threading.Thread | None = None
 
@@ -90,7 +89,7 @@ class HostWatch(threading.Thread):
         mark_down(self.host.pk, reason)
 
     def _follow(self) -> None:
-        self._lost, self._last_usage = "", None
+        self._lost, self._sampler = "", Sampler(self.host)
         self.begin_anew.clear()
         self.forced_down = False
         hypervisor = self._heard(hypervisor_of(self.host))
@@ -110,10 +109,11 @@ class HostWatch(threading.Thread):
                 hypervisor.close()
                 forget(self.host)
                 return
-            self._sample(hypervisor)
+            self._sampler.take(hypervisor)
             remove_due(self.host, hypervisor)
             if time.monotonic() >= next_sync:
                 self._sync(hypervisor)
+                self._sampler.look_again()
                 next_sync = time.monotonic() + settings.STATE_SYNC_SECONDS
             connection.close()  # there may be more hosts than the pool has connections
             self._wait_for_events(hypervisor)
@@ -187,19 +187,6 @@ class HostWatch(threading.Thread):
             log.info("host %s: %s", self.host.name, error)
 
     # what is looked at ----------------------------------------------------------------------------
-    def _sample(self, hypervisor: Hypervisor) -> None:
-        usage = hypervisor.usage()
-        if self._last_usage is not None:
-            HostSample.objects.create(
-                host=self.host,
-                at=timezone.now(),
-                cpu_percent=cpu_percent(self._last_usage, usage),
-                memory_used_mb=usage.memory_used_mb,
-                disk_used_gb=usage.disk_used_gb,
-                guests_running=usage.guests_running,
-            )
-        self._last_usage = usage
-
     def _sync(self, hypervisor: Hypervisor, at_start: bool = False) -> None:
         returned.clear(self.host, hypervisor)
         guests = hypervisor.guests()
@@ -252,11 +239,3 @@ def looking_at(hypervisor: Hypervisor) -> Look:
         return guest.power_state if guest else None
 
     return look
-
-
-def cpu_percent(before: HostUsage, after: HostUsage) -> float:
-    """The share of all processors that was busy between two samples, 0 to 100."""
-    total = after.cpu_total_seconds - before.cpu_total_seconds
-    if total <= 0:
-        return 0.0
-    return round(min(100.0, max(0.0, 100.0 * (after.cpu_busy_seconds - before.cpu_busy_seconds) / total)), 2)

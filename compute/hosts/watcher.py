@@ -23,12 +23,13 @@ from compute.hosts.registration import mark_down
 from compute.hosts.watch import HostWatch
 from compute.images import deliver
 from compute.images.sweep import sweep
-from compute.models import Change, Host, HostSample, HostState
+from compute.models import Change, Host, HostState
 from compute.operations import doorbell
 from compute.operations.resize import confirm_overdue
 from compute.operations.schedules import run_due
 from compute.operations.shelve import offload_due
 from compute.operations.soft_delete import reclaim
+from compute.statistics import rolling
 from portal.identity.models import RevokedToken
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Watcher:
         self.watches: dict[int, HostWatch] = {}
         self._rows: dict[int, Host] = {}
         self._looked_at = 0.0
+        self._roller = rolling.Roller()
         self._next_beat = 0.0
         self._next_prune = 0.0
         self._next_reclaim = 0.0
@@ -76,6 +78,7 @@ class Watcher:
         deliver.sweep()
         confirm_overdue()
         run_due()
+        self._roller.turn(list(self.watches))
         if time.monotonic() >= self._next_reclaim:
             self._next_reclaim = time.monotonic() + RECLAIM_LOOK_SECONDS
             reclaim()
@@ -136,11 +139,11 @@ def _was_given_up(row: Host) -> bool:
 
 
 def prune() -> None:
-    """Forget what is older than it is kept: samples, changes, revoked tokens, sessions, failed messages."""
+    """Forget what is older than it is kept: statistics, changes, revoked tokens, sessions, failed messages."""
     now = timezone.now()
-    HostSample.objects.filter(at__lt=now - timedelta(hours=settings.HOST_SAMPLE_KEEP_HOURS)).delete()
     Change.objects.filter(at__lt=now - CHANGES_KEPT).delete()
     RevokedToken.objects.filter(expires_at__lt=now).delete()
     Session.objects.filter(expire_date__lt=now).delete()
     history.prune()
+    rolling.prune()
     Task.objects.filter(stopped__lt=now - MESSAGES_KEPT).delete()

@@ -48,6 +48,8 @@ class GuestUsage:
     memory_used_mb: int
     disk_read_bytes: int
     disk_write_bytes: int
+    disk_read_requests: int
+    disk_write_requests: int
     network_receive_bytes: int
     network_transmit_bytes: int
 

@@ -7,7 +7,7 @@ from compute.models.change import Change, announce
 from compute.models.delivery import ImageDelivery
 from compute.models.fencing import Fencing, FencingState, HostEvent
 from compute.models.flavor import Flavor, FlavorAccess
-from compute.models.host import Host, HostSample, HostState
+from compute.models.host import Host, HostState
 from compute.models.image import Image, ImageStatus, ImageVisibility
 from compute.models.instance import Fault, Instance
 from compute.models.keypair import KeyPair
@@ -26,6 +26,7 @@ from compute.models.schedule import Frequency, ScheduleKind, SnapshotSchedule, W
 from compute.models.server_group import GroupPolicy, ServerGroup
 from compute.models.snapshot import Snapshot, SnapshotState
 from compute.models.states import PowerState, TaskState, VmState
+from compute.models.statistics import Block, Level, Reading, Sample, Series
 
 __all__ = [
     "DEFAULT_LIMITS",
@@ -35,6 +36,7 @@ __all__ = [
     "Action",
     "ActionState",
     "Aggregate",
+    "Block",
     "Change",
     "Event",
     "Fault",
@@ -46,7 +48,6 @@ __all__ = [
     "GroupPolicy",
     "Host",
     "HostEvent",
-    "HostSample",
     "HostState",
     "Image",
     "ImageDelivery",
@@ -54,6 +55,7 @@ __all__ = [
     "ImageVisibility",
     "Instance",
     "KeyPair",
+    "Level",
     "Migration",
     "MigrationStatus",
     "MigrationType",
@@ -64,9 +66,12 @@ __all__ = [
     "PowerState",
     "QuotaLimit",
     "QuotaUsage",
+    "Reading",
+    "Sample",
     "ScheduleKind",
     "SecurityGroup",
     "SecurityGroupRule",
+    "Series",
     "ServerGroup",
     "Snapshot",
     "SnapshotSchedule",

@@ -175,21 +175,3 @@ class Host(models.Model):
     def is_fenced(self) -> bool:
         """Whether it is confirmed to be off: by its fence, or by somebody's word."""
         return not self.is_up and (self.fenced_at is not None or self.forced_down)
-
-
-class HostSample(models.Model):
-    """One point of a host's load over time. Percentages are of the whole host."""
-
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="samples")
-    at = models.DateTimeField(default=timezone.now)
-    cpu_percent = models.FloatField()
-    memory_used_mb = models.PositiveBigIntegerField()
-    disk_used_gb = models.FloatField()
-    guests_running = models.PositiveIntegerField()
-
-    class Meta:
-        ordering = ["at"]
-        indexes = [models.Index(fields=["host", "at"])]
-
-    def __str__(self) -> str:
-        return f"{self.host} at {self.at:%F %T}"

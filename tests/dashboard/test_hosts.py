@@ -1,30 +1,16 @@
 """Hosts, for administrators."""
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from django.utils import timezone
 
 from compute.hosts.liveness import mark_silent
 from compute.hosts.registration import mark_down
-from compute.models import Change, Fencing, Host, HostSample
-from portal.dashboard.views.hosts import load
+from compute.models import Change, Fencing, Host
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
 
 pytestmark = pytest.mark.django_db
-
-
-def sample(host: Host, ago: float, cpu: float, guests: int = 1) -> None:
-    HostSample.objects.create(
-        host=host,
-        at=timezone.now() - timedelta(seconds=ago),
-        cpu_percent=cpu,
-        memory_used_mb=1000,
-        disk_used_gb=10.5,
-        guests_running=guests,
-    )
 
 
 def test_hosts_show_state_and_claims(root: Persona, cloud: Cloud, browse, launch, drain) -> None:
@@ -50,26 +36,6 @@ def test_a_host_page_shows_what_runs_there(root: Persona, alice: Persona, cloud:
     for shown in ("on-it", "qemu64", "7.2.0", "demo"):
         assert shown in page
     assert browse(root).get("/cloud/hosts/999/").status_code == 404
-
-
-def test_the_load_is_averaged_in_slices(cloud: Cloud) -> None:
-    for ago, cpu, guests in ((5, 10, 1), (6, 30, 3), (4000, 50, 1), (700_000, 90, 1)):
-        sample(cloud.host, ago, cpu, guests)
-    week = load(cloud.host, timedelta(days=7), 1800)
-    assert week["cpu"] in ([50, 20], [50, 10, 30], [50, 30, 10])
-    hour = load(cloud.host, timedelta(hours=1), 3600)
-    assert max(hour["guests"]) == 3
-    assert 50 not in hour["cpu"]
-    assert all(abs(at - timezone.now().timestamp()) < 7300 for at in week["at"])
-
-
-@pytest.mark.parametrize(("asked", "span"), [("1h", 3600), ("24h", 86_400), ("7d", 604_800), ("", 3600), ("x", 3600)])
-def test_samples_come_as_columns(root: Persona, cloud: Cloud, browse, asked: str, span: int) -> None:
-    sample(cloud.host, 1, 42)
-    body = browse(root).get(f"/cloud/hosts/{cloud.host.pk}/samples?range={asked}").json()
-    assert round(body["to"] - body["from"]) == span
-    assert (body["cpu"], body["memory"], body["disk"], body["guests"]) == ([42.0], [1000.0], [10.5], [1.0])
-    assert (body["memory_mb"], body["disk_gb"]) == (32_768, 500)
 
 
 def test_a_host_is_disabled_with_a_reason_and_enabled_again(root: Persona, cloud: Cloud, browse) -> None:

@@ -16,7 +16,7 @@ from compute.hosts.registration import add_host, learn
 from compute.hosts.removal import remove_host
 from compute.hypervisor.fake.faults import Fault, hanging
 from compute.hypervisor.interface import Failed
-from compute.models import Aggregate, Change, Host, HostSample, Instance, Migration, MigrationStatus
+from compute.models import Aggregate, Change, Host, Instance, Migration, MigrationStatus, Sample
 from portal.identity.actor import SYSTEM
 from portal.identity.policy import Forbidden
 from scheduler import claims
@@ -218,10 +218,10 @@ def test_a_removed_host_leaves_nothing_but_history(
     drain()
     alice.delete(f"/compute/v2.1/servers/{instance.pk}")
     drain()
-    HostSample.objects.create(host=cloud.host, cpu_percent=1, memory_used_mb=1, disk_used_gb=1, guests_running=0)
+    Sample.objects.create(host=cloud.host, at=1, values=b"")
     Aggregate.objects.create(name="rack").hosts.add(cloud.host)
     remove_host(SYSTEM, cloud.host)
-    assert (Host.objects.count(), HostSample.objects.count()) == (0, 0)
+    assert (Host.objects.count(), Sample.objects.count()) == (0, 0)
     instance.refresh_from_db()
     assert (instance.host_id, instance.vm_state) == (None, "deleted")
     assert Change.objects.filter(kind="host", object_id=str(cloud.host.pk)).exists()

@@ -10,10 +10,10 @@ import pytest
 from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
-from compute.hosts.watch import SYNCS_PER_LOOK, HostWatch, cpu_percent
+from compute.hosts.watch import SYNCS_PER_LOOK, HostWatch
 from compute.hosts.watcher import Watcher, prune
-from compute.hypervisor.interface import GuestEvent, GuestEventKind, HostUsage, PowerState
-from compute.models import Action, Change, Host, HostSample, Instance
+from compute.hypervisor.interface import GuestEvent, GuestEventKind, PowerState
+from compute.models import Action, Change, Host, Instance, Sample
 from compute.operations import OPERATIONS
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import request
@@ -61,8 +61,8 @@ def watch(host):
 def test_a_host_comes_up_with_its_facts_and_is_sampled(host, watch):
     until(lambda: Host.objects.get().state == "up", "the host is up")
     assert (Host.objects.get().memory_mb, Host.objects.get().vcpus) == (4096, 2)
-    until(HostSample.objects.exists, "a sample")
-    assert HostSample.objects.first().host == host
+    until(Sample.objects.exists, "a sample")
+    assert Sample.objects.first().host == host
 
 
 def test_a_host_that_breaks_goes_down_with_the_reason_and_comes_back(host, watch):
@@ -292,19 +292,8 @@ def test_the_watcher_reclaims(host, instance, settings, drain):
     assert Instance.objects.get().vm_state == "deleted"
 
 
-def test_old_samples_and_changes_are_forgotten(host):
+def test_old_changes_are_forgotten(host):
     old = timezone.now() - timedelta(days=400)
-    HostSample.objects.create(host=host, at=old, cpu_percent=1, memory_used_mb=1, disk_used_gb=1, guests_running=1)
-    HostSample.objects.create(host=host, cpu_percent=2, memory_used_mb=1, disk_used_gb=1, guests_running=1)
     Change.objects.create(kind="host", object_id="1", at=old)
     prune()
-    assert [sample.cpu_percent for sample in HostSample.objects.all()] == [2]
     assert not Change.objects.filter(at=old).exists()
-
-
-def test_cpu_load_is_the_share_of_all_processors():
-    def usage(busy: float, total: float) -> HostUsage:
-        return HostUsage(busy, total, 0, 0.0, 0.0, 0)
-
-    assert cpu_percent(usage(10, 100), usage(15, 120)) == 25.0
-    assert cpu_percent(usage(10, 100), usage(10, 100)) == 0.0

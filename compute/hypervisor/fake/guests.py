@@ -81,7 +81,7 @@ class FakeGuests(FakeHost):
         with self._state.change() as state:
             guests = {UUID(uuid): guest for uuid, guest in state["guests"].items()}
         return {
-            uuid: GuestUsage((time.time() - guest["since"]) / 10, guest["memory_mb"] // 2, 0, 0, 0, 0)
+            uuid: _usage(guest, time.time() - guest["since"])
             for uuid, guest in guests.items()
             if guest["power"] == PowerState.RUNNING
         }
@@ -289,6 +289,21 @@ class FakeConsoles(FakeGuests):
 def _check_on(guest: dict[str, Any]) -> None:
     if guest["power"] not in ON:
         raise Busy("The guest is not running.")
+
+
+def _usage(guest: dict[str, Any], seconds: float) -> GuestUsage:
+    """A guest that uses a tenth of a processor, and reads, writes and talks at an even pace."""
+    second = int(seconds)
+    return GuestUsage(
+        cpu_seconds=seconds / 10,
+        memory_used_mb=guest["memory_mb"] // 2,
+        disk_read_bytes=8192 * second,
+        disk_write_bytes=16_384 * second,
+        disk_read_requests=second,
+        disk_write_requests=2 * second,
+        network_receive_bytes=1000 * second,
+        network_transmit_bytes=2000 * second,
+    )
 
 
 def _observed(uuid: UUID, guest: dict[str, Any]) -> Observed:

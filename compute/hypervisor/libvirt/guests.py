@@ -188,6 +188,8 @@ def usage_of(values: dict[str, Any]) -> GuestUsage:
         memory_used_mb=memory_kib // 1024,
         disk_read_bytes=total("block", "rd.bytes"),
         disk_write_bytes=total("block", "wr.bytes"),
+        disk_read_requests=total("block", "rd.reqs"),
+        disk_write_requests=total("block", "wr.reqs"),
         network_receive_bytes=total("net", "rx.bytes"),
         network_transmit_bytes=total("net", "tx.bytes"),
     )

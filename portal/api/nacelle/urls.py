@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from portal.api.nacelle import actions, fencing, hosts, live_resize, placements, schedules, snapshots
+from portal.api.nacelle import actions, fencing, hosts, live_resize, placements, schedules, snapshots, stats
 from portal.api.nacelle.scheduler import Scheduler
 
 urlpatterns = [
@@ -13,6 +13,7 @@ urlpatterns = [
     path("hosts/tls-script", hosts.TlsScript.as_view()),
     path("hosts/<uuid:host_id>", hosts.OneHost.as_view()),
     path("hosts/<uuid:host_id>/fence", fencing.Fence.as_view()),
+    path("hosts/<uuid:host_id>/stats", stats.HostStats.as_view()),
     path("hosts/<uuid:host_id>/events", fencing.HostEvents.as_view()),
     path("capacity", placements.CapacityView.as_view()),
     path("placement/dry-run", placements.DryRun.as_view()),
@@ -21,6 +22,7 @@ urlpatterns = [
     path("servers/<uuid:server_id>/actions", actions.Actions.as_view()),
     path("servers/<uuid:server_id>/actions/<str:request_id>/cancel", actions.CancelAction.as_view()),
     path("servers/<uuid:server_id>/live-resize", live_resize.LiveResizes.as_view()),
+    path("servers/<uuid:server_id>/stats", stats.ServerStats.as_view()),
     path("servers/<uuid:server_id>/snapshots", snapshots.Snapshots.as_view()),
     path("servers/<uuid:server_id>/snapshots/<uuid:snapshot_id>", snapshots.OneSnapshot.as_view()),
     path("servers/<uuid:server_id>/snapshots/<uuid:snapshot_id>/revert", snapshots.Revert.as_view()),

@@ -9,12 +9,12 @@ from django.http import HttpRequest
 
 from compute.models import (
     Action,
+    Block,
     Change,
     Event,
     Fault,
     Fencing,
     HostEvent,
-    HostSample,
     Image,
     Instance,
     Migration,
@@ -23,8 +23,11 @@ from compute.models import (
     Port,
     PortAddress,
     QuotaUsage,
+    Reading,
+    Sample,
     SecurityGroup,
     SecurityGroupRule,
+    Series,
     Snapshot,
     SnapshotSchedule,
     Subnet,
@@ -167,13 +170,42 @@ class ImageAdmin(LookOnly):
     search_fields = ("name", "id")
 
 
-@admin.register(HostSample)
-class HostSampleAdmin(LookOnly):
-    """The load of hosts over time."""
+@admin.register(Sample)
+class SampleAdmin(LookOnly):
+    """When hosts were measured. The portal's own charts show what."""
 
-    list_display = ("host", "at", "cpu_percent", "memory_used_mb", "disk_used_gb", "guests_running")
+    list_display = ("host", "at")
     list_filter = ("host",)
     list_select_related = ("host",)
+    fields = ("host", "at")
+
+
+@admin.register(Series)
+class SeriesAdmin(LookOnly):
+    """What is measured: hosts, and instances on them."""
+
+    list_display = ("id", "host", "instance_id")
+    list_filter = ("host",)
+    list_select_related = ("host",)
+    fields = ("id", "host", "instance_id")
+
+
+@admin.register(Block)
+class BlockAdmin(LookOnly):
+    """Averages over hours and days."""
+
+    list_display = ("series_id", "level", "start")
+    list_filter = ("level",)
+    fields = ("series_id", "level", "start")
+
+
+@admin.register(Reading)
+class ReadingAdmin(LookOnly):
+    """The counters of each host and its guests when they were read last."""
+
+    list_display = ("host", "at")
+    list_select_related = ("host",)
+    fields = ("host", "at", "counters")
 
 
 @admin.register(Fencing)

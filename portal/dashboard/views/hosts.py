@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Avg, F, Func, IntegerField, Max
-from django.http import HttpResponse, JsonResponse
+from django.http import HttpResponse
 from django.shortcuts import render
-from django.utils import timezone
 
 from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
-from compute.models import Host, HostSample, Instance
+from compute.models import Host, Instance
+from compute.statistics.reading import RANGES
 from portal.dashboard import answers, menus
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.instances import Row, addresses_of, with_addresses
+from portal.dashboard.views.load import OF_HOST
 from portal.dashboard.views.one_host import about_fence, find_host
 from scheduler.aggregates import ratios_of
 
-# range → (how far back, seconds that one point of the chart stands for)
-RANGES = {"1h": (timedelta(hours=1), 10), "24h": (timedelta(hours=24), 240), "7d": (timedelta(days=7), 1800)}
 INSTANCES_SHOWN = 100
 
 
@@ -59,64 +56,11 @@ def host(request: PortalRequest, host_id: int) -> HttpResponse:
         "state": state_of(found),
         "capacities": capacities(found),
         "rows": [Row(one, addresses_of(one), menus.entries(one, request.actor)) for one in on_it[:INSTANCES_SHOWN]],
+        "charts": OF_HOST,
         "ranges": RANGES,
         **about_fence(found),
     }
     return render(request, "hosts/detail.html", context)
-
-
-class Bucket(Func):
-    """The number of the time slice that a moment lies in; ``seconds`` is the slice's length."""
-
-    output_field = IntegerField()
-
-    def __init__(self, moment: str, seconds: int) -> None:
-        super().__init__(F(moment), seconds=int(seconds))
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite keeps times as text. The percent sign passes two formattings: the template's and the query's."""
-        template = "CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(seconds)s"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """PostgreSQL has the epoch as a number."""
-        template = "(EXTRACT(EPOCH FROM %(expressions)s)::bigint / %(seconds)s)"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-
-def load(host: Host, reach: timedelta, seconds: int) -> dict[str, list[float]]:
-    """The load since ``reach`` ago as columns: time (seconds of the epoch), CPU %, memory MiB, disk GiB, guests."""
-    rows = HostSample.objects.filter(host=host, at__gte=timezone.now() - reach).order_by()
-    slices = (
-        rows.annotate(slice=Bucket("at", seconds))
-        .values("slice")
-        .annotate(
-            cpu=Avg("cpu_percent"), memory=Avg("memory_used_mb"), disk=Avg("disk_used_gb"), guests=Max("guests_running")
-        )
-    )
-    points = slices.order_by("slice").values_list("slice", "cpu", "memory", "disk", "guests")
-    names = ("at", "cpu", "memory", "disk", "guests")
-    columns = {name: [round(float(point[index]), 2) for point in points] for index, name in enumerate(names)}
-    columns["at"] = [number * seconds for number in columns["at"]]
-    return columns
-
-
-@admin_page
-def samples(request: PortalRequest, host_id: int) -> HttpResponse:
-    """The load as JSON, for the charts."""
-    reach, seconds = RANGES.get(request.GET.get("range", ""), RANGES["1h"])
-    found = find_host(host_id)
-    now = timezone.now().timestamp()
-    return JsonResponse(
-        {
-            "from": now - reach.total_seconds(),
-            "to": now,
-            "slice": seconds,
-            "memory_mb": found.memory_mb,
-            "disk_gb": found.disk_gb,
-            **load(found, reach, seconds),
-        }
-    )
 
 
 @admin_action

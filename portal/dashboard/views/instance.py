@@ -43,6 +43,7 @@ _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DONE_AT_ONCE = {"lock": "Lock", "unlock": "Unlock", "resetState": "Reset state"}
 TABS = (
     ("instance", "Overview", "os_compute_api:servers:show"),
+    ("instance_load", "Load", "nacelle:server-stats"),
     ("instance_log", "Log", "os_compute_api:os-console-output"),
     ("instance_console", "Console", tokens.RULE),
     ("instance_serial", "Serial console", tokens.RULE),
