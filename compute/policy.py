@@ -179,5 +179,6 @@ declare(
     Rule("nacelle:host-fence", "admin", "Fence a host, lift its fence, and say how it is fenced."),
     Rule("nacelle:host-edit", "admin", "Change a host's name, address, overcommit and what is kept back."),
     Rule("nacelle:host-remove", "admin", "Remove a host that has no servers."),
+    Rule("nacelle:host-evacuate", "admin", "Start all servers of a host elsewhere that is off."),
     Rule("nacelle:scheduler", "admin", "See and change the scheduler's settings."),
 )

@@ -68,6 +68,12 @@ HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
 HOST_SILENT_AFTER_SECONDS = float(os.environ.get("NACELLE_HOST_SILENT_AFTER", "6"))
 # How hosts are switched off from afar (docs/fencing.md). The programs in it run on this machine.
 FENCE_METHODS = os.environ.get("NACELLE_FENCE_METHODS", str(DATA_DIR / "fence.json"))
+# So many instances of a host that is off are started elsewhere at the same time.
+EVACUATE_AT_ONCE = int(os.environ.get("NACELLE_EVACUATE_AT_ONCE", "4"))
+# Where an aggregate says so, a host that is down for so long is fenced and evacuated by itself; but not when more hosts
+# than so many are down: then it may be this machine that is cut off.
+AUTO_EVACUATE_AFTER_SECONDS = int(os.environ.get("NACELLE_AUTO_EVACUATE_AFTER", "120"))
+AUTO_EVACUATE_MOST_HOSTS = int(os.environ.get("NACELLE_AUTO_EVACUATE_MOST_HOSTS", "2"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
 STATISTICS_DAYS = int(os.environ.get("NACELLE_STATISTICS_DAYS", "30"))
 STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))

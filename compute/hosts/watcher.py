@@ -24,7 +24,8 @@ from compute.hosts.watch import HostWatch
 from compute.images import deliver
 from compute.images.sweep import sweep
 from compute.models import Change, Host, HostState
-from compute.operations import doorbell
+from compute.operations import doorbell, relocation_steps
+from compute.operations.automatic import Automatic
 from compute.operations.resize import confirm_overdue
 from compute.operations.schedules import run_due
 from compute.operations.shelve import offload_due
@@ -54,6 +55,7 @@ class Watcher:
         self._next_beat = 0.0
         self._next_prune = 0.0
         self._next_reclaim = 0.0
+        self._automatic = Automatic()
 
     def run(self) -> None:
         """Until ``stopping`` is set. A database that does not answer is waited for."""
@@ -75,6 +77,8 @@ class Watcher:
         self._listen()
         doorbell.sweep()
         fence_runs.sweep()
+        self._automatic.look()
+        relocation_steps.advance()
         deliver.sweep()
         confirm_overdue()
         run_due()

@@ -2,7 +2,7 @@
 
 from compute.models import lookups as lookups
 from compute.models.action import OPEN_STATES, Action, ActionState, Event
-from compute.models.aggregate import ZONE_KEY, Aggregate
+from compute.models.aggregate import EVACUATE_AFTER_KEY, EVACUATE_KEY, ZONE_KEY, Aggregate
 from compute.models.change import Change, announce
 from compute.models.delivery import ImageDelivery
 from compute.models.fencing import Fencing, FencingState, HostEvent
@@ -22,6 +22,7 @@ from compute.models.network import (
     Subnet,
 )
 from compute.models.quota import DEFAULT_LIMITS, QuotaLimit, QuotaUsage
+from compute.models.relocation import ItemState, Relocation, RelocationItem, RelocationKind, RelocationState
 from compute.models.schedule import Frequency, ScheduleKind, SnapshotSchedule, Weekday
 from compute.models.server_group import GroupPolicy, ServerGroup
 from compute.models.snapshot import Snapshot, SnapshotState
@@ -30,6 +31,8 @@ from compute.models.statistics import Block, Level, Reading, Sample, Series
 
 __all__ = [
     "DEFAULT_LIMITS",
+    "EVACUATE_AFTER_KEY",
+    "EVACUATE_KEY",
     "OPEN_MIGRATIONS",
     "OPEN_STATES",
     "ZONE_KEY",
@@ -54,6 +57,7 @@ __all__ = [
     "ImageStatus",
     "ImageVisibility",
     "Instance",
+    "ItemState",
     "KeyPair",
     "Level",
     "Migration",
@@ -67,6 +71,10 @@ __all__ = [
     "QuotaLimit",
     "QuotaUsage",
     "Reading",
+    "Relocation",
+    "RelocationItem",
+    "RelocationKind",
+    "RelocationState",
     "Sample",
     "ScheduleKind",
     "SecurityGroup",

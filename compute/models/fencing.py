@@ -56,7 +56,7 @@ class HostEvent(models.Model):
 
     host = models.ForeignKey("compute.Host", on_delete=models.CASCADE, related_name="events")
     at = models.DateTimeField(default=timezone.now)
-    kind = models.CharField(max_length=16)  # "state", "fence", "evacuate", "drain"
+    kind = models.CharField(max_length=16)  # "state", "fence", "evacuation", "drain"
     message = models.TextField()
     user_id = models.CharField(max_length=64, blank=True, default="")
     user_name = models.CharField(max_length=255, blank=True, default="")

@@ -9,7 +9,6 @@ and it is made anew of its image; which of the two is decided when it is asked f
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -79,14 +78,28 @@ def host_refusal(host: Host | None) -> tuple[type[ComputeError], str] | None:
     return None
 
 
-def outlook(instance: Instance, target: Host | None = None, hosts: Iterable[Host] | None = None) -> Outlook:
-    """What becomes of the disks: on the host that is asked for, or on any (``hosts``: all there are, if at hand)."""
+@dataclass(frozen=True)
+class Surroundings:
+    """All hosts, and which images there are: for who asks about many instances."""
+
+    hosts: list[Host]
+    images: frozenset[UUID]
+
+    @classmethod
+    def now(cls) -> Surroundings:
+        """As the rows are."""
+        return cls(list(Host.objects.all()), frozenset(Image.objects.values_list("pk", flat=True)))
+
+
+def outlook(instance: Instance, target: Host | None = None, around: Surroundings | None = None) -> Outlook:
+    """What becomes of the disks: on the host that is asked for, or on any."""
     source = instance.host
     assert source is not None
-    others = [target] if target else (Host.objects.all() if hosts is None else hosts)
+    around = around or Surroundings.now()
+    others = [target] if target else around.hosts
     if any(one.pk != source.pk and one.is_up and shares_storage(source, one) for one in others):
         return Outlook(same_disk=True)
-    if instance.image_id is None or not Image.objects.filter(pk=instance.image_id).exists():
+    if instance.image_id not in around.images:
         return Outlook(refusal="Its disks are lost with the host, and the image that it was built from is gone.")
     return Outlook()
 

@@ -87,5 +87,5 @@ def _write_off(host: Host, migration: Migration) -> None:
     if not rows.update(left_behind=False):
         return
     Migration.objects.filter(pk=migration.pk, status=MigrationStatus.DONE).update(status=MigrationStatus.COMPLETED)
-    note(host.pk, "evacuate", f"What was left here of {migration.instance.name} ({migration.instance_id}) is gone.")
+    note(host.pk, "evacuation", f"What was left here of {migration.instance.name} ({migration.instance_id}) is gone.")
     log.warning("host %s: removed %s, which was evacuated from here", host.name, migration.instance_id)

@@ -11,7 +11,7 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
-from compute.models import Action, Aggregate, Instance, ServerGroup, Snapshot, SnapshotSchedule
+from compute.models import Action, Aggregate, Instance, Relocation, ServerGroup, Snapshot, SnapshotSchedule
 from portal.dashboard import context, menus
 from portal.dashboard.urls import urlpatterns
 from tests.conftest import Cloud, Persona
@@ -23,7 +23,7 @@ OPEN = {"login", "logout", "console"}
 POST_ONLY = {
     "logout", "choose_project", "instances_bulk", "instance_act", "instance_console_url", "instance_serial_url",
     "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable",
-    "host_force_down", "host_fence", "host_remove", "host_tls_script",
+    "host_force_down", "host_fence", "aggregate_evacuation", "relocation", "host_remove", "host_tls_script",
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
@@ -49,6 +49,7 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "flavor_id": cloud.nano.pk,
         "key_pair_id": 1,
         "aggregate_id": Aggregate.objects.get_or_create(name="rack")[0].pk,
+        "relocation_id": Relocation.objects.get_or_create(kind="drain", host=cloud.host, state="done", at_once=1)[0].pk,
         "group_id": ServerGroup.objects.get_or_create(name="web", policy="affinity", project=cloud.demo)[0].pk,
         "operation": "stop",
         "request_id": "req-none",

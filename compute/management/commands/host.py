@@ -14,6 +14,7 @@ from compute.hosts import editing, fence_runs, fencing, lines, registration, rem
 from compute.hosts.tls_script import tls_script
 from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
+from compute.operations import relocations, ways_off
 from portal.identity.actor import SYSTEM
 
 LOOK_SECONDS = 0.2
@@ -51,6 +52,7 @@ class Command(BaseCommand):
             ("set", "Change a host."),
             ("remove", "Remove a host without instances."),
             ("fence", "Make sure that a host that is down is off."),
+            ("evacuate", "Start the instances of a host elsewhere that is off for sure."),
             ("unfence", "Say that a fenced host may not be off, after all."),
         ):
             about_one = verbs.add_parser(verb, help=what)
@@ -63,6 +65,9 @@ class Command(BaseCommand):
 
     def _options_of_fence(self, parser: CommandParser) -> None:
         parser.add_argument("--confirmed-off", action="store_true", help="You have seen that it is off; run nothing.")
+
+    def _options_of_evacuate(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="Only say what becomes of each instance.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Do it. What is refused is said, and changes nothing."""
@@ -121,6 +126,14 @@ class Command(BaseCommand):
         host = find(options["host"])
         fencing.unfence(SYSTEM, host)
         self.stdout.write(f"{host.name} is fenced no more.")
+
+    def _evacuate(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        for instance, way in ways_off.all_out_of(host):
+            self.stdout.write(f"{instance.name}\t{instance.pk}\t{way.said}")
+        if not options["dry_run"]:
+            made = relocations.evacuate_host(SYSTEM, host)
+            self.stdout.write(f"{made.items.count()} instances are being started elsewhere; the watcher sees to it.")
 
 
 def find(text: str) -> Host:

@@ -131,7 +131,7 @@ class HostEventAnswer(serializers.Serializer[HostEvent]):
     """Something that happened to a host."""
 
     at = serializers.DateTimeField()
-    kind = serializers.CharField(help_text="state, fence, evacuate or drain.")
+    kind = serializers.CharField(help_text="state, fence, evacuation, drain or rebalance.")
     message = serializers.CharField()
     user_name = serializers.CharField(help_text="Empty: it happened by itself.")
     request_id = serializers.CharField()

@@ -5,7 +5,17 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
-from portal.api.nacelle import actions, fencing, hosts, live_resize, placements, schedules, snapshots, stats
+from portal.api.nacelle import (
+    actions,
+    fencing,
+    hosts,
+    live_resize,
+    placements,
+    relocations,
+    schedules,
+    snapshots,
+    stats,
+)
 from portal.api.nacelle.scheduler import Scheduler
 
 urlpatterns = [
@@ -15,6 +25,11 @@ urlpatterns = [
     path("hosts/<uuid:host_id>/fence", fencing.Fence.as_view()),
     path("hosts/<uuid:host_id>/stats", stats.HostStats.as_view()),
     path("hosts/<uuid:host_id>/events", fencing.HostEvents.as_view()),
+    path("hosts/<uuid:host_id>/evacuate", relocations.Evacuate.as_view()),
+    path("relocations", relocations.Relocations.as_view()),
+    path("relocations/<uuid:relocation_id>", relocations.OneRelocation.as_view()),
+    path("relocations/<uuid:relocation_id>/stop", relocations.StopRelocation.as_view()),
+    path("relocations/<uuid:relocation_id>/retry", relocations.RetryRelocation.as_view()),
     path("capacity", placements.CapacityView.as_view()),
     path("placement/dry-run", placements.DryRun.as_view()),
     path("scheduler", Scheduler.as_view()),

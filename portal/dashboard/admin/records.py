@@ -24,6 +24,8 @@ from compute.models import (
     PortAddress,
     QuotaUsage,
     Reading,
+    Relocation,
+    RelocationItem,
     Sample,
     SecurityGroup,
     SecurityGroupRule,
@@ -224,6 +226,24 @@ class HostEventAdmin(LookOnly):
     list_display = ("at", "host", "kind", "message", "user_name")
     list_filter = ("kind", "host")
     list_select_related = ("host",)
+
+
+@admin.register(Relocation)
+class RelocationAdmin(LookOnly):
+    """Many instances moved in one undertaking."""
+
+    list_display = ("kind", "host", "state", "at_once", "automatic", "user_name", "created_at", "finished_at")
+    list_filter = ("kind", "state", "host")
+    list_select_related = ("host",)
+
+
+@admin.register(RelocationItem)
+class RelocationItemAdmin(LookOnly):
+    """Each of their instances."""
+
+    list_display = ("relocation", "instance", "state", "target", "message", "finished_at")
+    list_filter = ("state",)
+    list_select_related = ("relocation", "instance", "target")
 
 
 @admin.register(QuotaUsage)

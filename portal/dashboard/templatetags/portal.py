@@ -22,7 +22,7 @@ _TONES = {
     "up": "ok", "down": "bad", "new": "busy", "disabled": "warn", "silent": "warn",
     # actions
     "done": "ok", "running": "busy", "error": "bad", "cancelled": "warn", "Success": "ok", "Error": "bad",
-    "failed": "bad",
+    "failed": "bad", "waiting": "off", "moving": "busy", "stopped": "warn", "incomplete": "warn",
     # ports
     "DOWN": "off",
 }  # fmt: skip

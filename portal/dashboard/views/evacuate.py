@@ -1,4 +1,4 @@
-"""Evacuating: an instance whose host is off, with what becomes of its disks said before it is asked for."""
+"""Evacuating an instance whose host is off, or all of a host, with what becomes of the disks said beforehand."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from django.shortcuts import redirect, render
 
 from compute.errors import ComputeError
 from compute.models import Host, Instance
+from compute.operations import relocations, ways_off
 from compute.operations.engine import request as request_operation
-from compute.operations.evacuate import Evacuate, host_refusal, outlook
-from portal.dashboard.access import PortalRequest, page
+from compute.operations.evacuate import Evacuate, Surroundings, host_refusal, outlook
+from portal.dashboard.access import PortalRequest, admin_page, page
 from portal.dashboard.views.instances import instance_of
+from portal.dashboard.views.one_host import find_host
 from portal.identity.policy import enforce
 
 
@@ -33,11 +35,11 @@ class EvacuateForm(forms.Form):
 
 def _choices(instance: Instance, source: Host) -> list[tuple[str, str]]:
     """Each place with what becomes of the disks there."""
-    hosts = list(Host.objects.exclude(pk=source.pk))
-    anywhere = outlook(instance, hosts=hosts)
+    around = Surroundings.now()
+    anywhere = outlook(instance, around=around)
     found = [("", f"Wherever there is room. {anywhere.sentence}")]
-    found += [(one.name, f"{one.name}. {outlook(instance, one).sentence}") for one in hosts if one.is_up]
-    return found
+    others = [one for one in around.hosts if one.is_up and one != source]
+    return found + [(one.name, f"{one.name}. {outlook(instance, one, around).sentence}") for one in others]
 
 
 @page
@@ -59,3 +61,27 @@ def instance(request: PortalRequest, instance_id: UUID) -> HttpResponse:
             return redirect("instance", found.pk)
     context = {"instance": found, "form": form, "refusal": refusal}
     return render(request, "instances/evacuate.html", context, status=400 if form.errors else 200)
+
+
+@admin_page
+def host(request: PortalRequest, host_id: int) -> HttpResponse:
+    """All instances of a host: what becomes of each, and doing it."""
+    found, problem = find_host(host_id), ""
+    if request.method == "POST":
+        try:
+            relocations.evacuate_host(request.actor, found)
+        except ComputeError as error:
+            problem = str(error)
+        else:
+            messages.success(request, f"The instances of {found.name} are being started elsewhere.")
+            return redirect("host", found.pk)
+    refused = host_refusal(found)
+    ways = ways_off.all_out_of(found)
+    context = {
+        "host": found,
+        "ways": ways,
+        "possible": sum(way.operation is not None for _, way in ways),
+        "refusal": refused[1] if refused else "",
+        "problem": problem,
+    }
+    return render(request, "hosts/evacuate.html", context, status=409 if problem else 200)

@@ -15,7 +15,7 @@ from portal.dashboard import answers, menus
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.instances import Row, addresses_of, with_addresses
 from portal.dashboard.views.load import OF_HOST
-from portal.dashboard.views.one_host import about_fence, find_host
+from portal.dashboard.views.one_host import about_fence, about_relocation, find_host
 from scheduler.aggregates import ratios_of
 
 INSTANCES_SHOWN = 100
@@ -59,6 +59,7 @@ def host(request: PortalRequest, host_id: int) -> HttpResponse:
         "charts": OF_HOST,
         "ranges": RANGES,
         **about_fence(found),
+        **about_relocation(found),
     }
     return render(request, "hosts/detail.html", context)
 
