@@ -50,12 +50,18 @@ Named = tuple[x509.Name, ec.EllipticCurvePrivateKey]
 
 @dataclass(frozen=True)
 class HostCertificate:
-    """What a host needs, as PEM: the authority's certificate, and its own with the key."""
+    """What a host needs, as PEM: the authority's certificate, and its own with the keys.
+
+    ``certificate`` is what it shows to the cloud. ``peer_certificate`` is what it shows to another host when a
+    guest goes from one to the other while it runs; no host's libvirt lets it in.
+    """
 
     address: str
     authority: str
     certificate: str
     key: str
+    peer_certificate: str
+    peer_key: str
     good_until: datetime
     client: str  # the distinguished name that the host shall let in
 
@@ -86,15 +92,18 @@ def issue(actor: Actor, address: str) -> HostCertificate:
     if not is_host(address):
         raise Invalid(f"{address[:64]!r} is neither a host name nor an address.", about="address")
     authority = _Authority.at(_authority())
-    key = ec.generate_private_key(ec.SECP256R1())
-    named = x509.SubjectAlternativeName([_general_name(address)])
-    made = authority.sign(address[:COMMON_NAME_CAP], key, ExtendedKeyUsageOID.SERVER_AUTH, (named, False))
+    key, peer_key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    name, named = address[:COMMON_NAME_CAP], (x509.SubjectAlternativeName([_general_name(address)]), False)
+    made = authority.sign(name, key, [ExtendedKeyUsageOID.SERVER_AUTH], named)
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
     log.info("issued a certificate for the host at %s, good until %s", address, made.not_valid_after_utc)
     return HostCertificate(
         address=address,
         authority=_pem(authority.certificate),
         certificate=_pem(made),
         key=_key_pem(key),
+        peer_certificate=_pem(authority.sign(name, peer_key, both, named)),
+        peer_key=_key_pem(peer_key),
         good_until=made.not_valid_after_utc,
         client=client_name(),
     )
@@ -139,7 +148,7 @@ def _make_client(place: Path) -> None:
     path, authority = place / CLIENT_KEY, _Authority.at(place)
     if not path.exists():
         _write(path, _key_pem(ec.generate_private_key(ec.SECP256R1())))
-    made = authority.sign(_client_of(authority.certificate), _read_key(path), ExtendedKeyUsageOID.CLIENT_AUTH)
+    made = authority.sign(_client_of(authority.certificate), _read_key(path), [ExtendedKeyUsageOID.CLIENT_AUTH])
     _write(place / CLIENT_CERTIFICATE, _pem(made))
 
 
@@ -171,14 +180,14 @@ class _Authority:
         return cls(certificate, key)
 
     def sign(
-        self, name: str, key: ec.EllipticCurvePrivateKey, purpose: x509.ObjectIdentifier, *more: Extension
+        self, name: str, key: ec.EllipticCurvePrivateKey, purposes: list[x509.ObjectIdentifier], *more: Extension
     ) -> x509.Certificate:
         """A certificate that signs no other. Its key only signs, but libvirt warns where the other use is missing."""
         extensions: tuple[Extension, ...] = (
             *more,
             (x509.BasicConstraints(ca=False, path_length=None), True),
             (_usage(digital_signature=True, key_encipherment=True), False),
-            (x509.ExtendedKeyUsage([purpose]), False),
+            (x509.ExtendedKeyUsage(purposes), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False),
         )
         life = min(LIFE, self.certificate.not_valid_after_utc - datetime.now(UTC))

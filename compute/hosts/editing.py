@@ -14,6 +14,7 @@ from compute.errors import Conflict, Invalid
 from compute.hosts import registration
 from compute.hosts.connections import forget
 from compute.hosts.history import note
+from compute.hosts.known import machine_of
 from compute.hypervisor.ways import is_host
 from compute.models import Host, Instance, announce
 from portal.identity.actor import Actor
@@ -58,7 +59,7 @@ def _moved(host: Host, new: dict[str, Any]) -> dict[str, Any]:
     """The fields that follow from another URI. Raises Invalid and Conflict."""
     uri = registration.settled(new["uri"].strip())
     facts = registration.look(uri)
-    machine = registration.machine_of(facts)
+    machine = machine_of(facts)
     if host.machine_uuid is not None and machine != host.machine_uuid:
         raise Conflict(
             f"Another machine answers at {uri}: its id is {machine}, and that of {host.name} is {host.machine_uuid}. "

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from compute.hosts.checks import last_check
 from compute.models import Host
+
+GIB = 1024**3
 
 
 def about(host: Host) -> Iterator[tuple[str, Any]]:
@@ -31,3 +34,25 @@ def about(host: Host) -> Iterator[tuple[str, Any]]:
         f"(({host.disk_gb} - {host.reserved_disk_gb}) * {host.disk_ratio:g})",
     )
     yield "instances", host.instances_used
+    if (check := last_check(host)) is not None:
+        yield from _details(check.details)
+        yield "checked", f"{check.at:%F %T} UTC"
+
+
+def _details(details: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    machine = details["machine"]
+    yield "hardware", " ".join(filter(None, (machine[name] for name in ("vendor", "product", "version"))))
+    yield "serial", machine["serial"]
+    yield "firmware", " ".join(filter(None, (machine[name] for name in ("bios_vendor", "bios_version", "bios_date"))))
+    for pool in details["pools"]:
+        free, size = (pool[name] / GIB for name in ("available_bytes", "capacity_bytes"))
+        yield f"pool {pool['name']}", f"{pool['kind']} {pool['path']} {free:.1f} of {size:.1f} GiB free"
+    if details["certificate_until"]:
+        yield "certificate until", details["certificate_until"][:10]
+
+
+def findings(host: Host) -> Iterator[str]:
+    """What the last check has to say, the worst first."""
+    check = last_check(host)
+    for one in check.findings if check else ():
+        yield f"{one['severity']:<8} {one['sentence']} {one['what_to_do']}".rstrip()

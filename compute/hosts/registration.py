@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import re
 import socket
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from urllib.parse import urlsplit
-from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from compute.errors import Conflict, Invalid
+from compute.hosts import checks, known
 from compute.hosts.asking import ask
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.history import note
 from compute.hosts.storage import identify
 from compute.hypervisor import ways
-from compute.hypervisor.interface import Busy, Failed, HostFacts, Hypervisor, HypervisorError
+from compute.hypervisor.interface import Busy, HostFacts, Hypervisor, HypervisorError
 from compute.models import Host, HostState, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -38,25 +36,32 @@ def add_host(actor: Actor, *, uri: str, name: str = "", domain_type: str = "") -
     """Register the host at a libvirt URI, prepare it, and read what it is.
 
     It is in the default zone until it is put into an aggregate with one. ``name`` defaults to the host's own.
-    ``domain_type`` is ``kvm`` or ``qemu``; empty: found out.
+    ``domain_type`` is ``kvm`` or ``qemu``; empty: found out. A host with something to be put right first takes no
+    instances until it is enabled.
     Raises Invalid for what cannot be used (with the reason), Conflict for a host that is there already.
     """
     enforce(actor, "nacelle:host-add")
     uri = settled(uri.strip())
-    if known := Host.objects.filter(uri=uri).first():
-        raise Conflict(f"A host with the URI {uri} is registered already: {known.name}.")
+    if same := Host.objects.filter(uri=uri).first():
+        raise Conflict(f"A host with the URI {uri} is registered already: {same.name}.")
     check_domain_type(domain_type)
     if name.strip():
         check_name(name.strip())
-    facts = look(uri)
-    host = Host(uri=uri, name=name.strip() or facts.hostname, domain_type=domain_type)
+    host = Host(uri=uri, domain_type=domain_type, console_address=console_address(uri))
+    with explained(uri):
+        found = checks.look(host)
+    host.name = name.strip() or found.facts.hostname
     check_name(host.name)
-    host.machine_uuid = machine_of(facts)
-    host.console_address = console_address(uri)
+    host.machine_uuid = known.machine_of(found.facts)
     host.state, host.last_seen_at = HostState.UP, timezone.now()
-    for field, value in _as_fields(facts).items():
+    findings = checks.judged(host, found)
+    for field, value in known.as_fields(found.facts).items():
         setattr(host, field, value)
-    save_as_one(actor, host)
+    if why := checks.first_error(findings):
+        host.enabled, host.disabled_reason = False, why
+    with transaction.atomic():
+        save_as_one(actor, host)
+        checks.keep(host, found, findings)
     log.info("registered host %s at %s", host.name, host.uri)
     return host
 
@@ -123,8 +128,15 @@ def look(uri: str) -> HostFacts:
         hypervisor.prepare()
         return hypervisor.facts()
 
-    try:
+    with explained(uri):
         return ask(uri, question)
+
+
+@contextmanager
+def explained(uri: str) -> Iterator[None]:
+    """What the host at a URI says against being used is Invalid, and says so."""
+    try:
+        yield
     except HypervisorError as error:
         raise Invalid(f"The host at {uri} cannot be used: {error}", about="uri") from error
 
@@ -140,14 +152,6 @@ def console_address(uri: str) -> str:
         return hostname
 
 
-def machine_of(facts: HostFacts) -> UUID | None:
-    """The id of the machine, if it has one."""
-    try:
-        return UUID(facts.uuid)
-    except ValueError:
-        return None
-
-
 def learn(host: Host) -> None:
     """Prepare the host and read its facts. Raises HypervisorError.
 
@@ -156,15 +160,8 @@ def learn(host: Host) -> None:
     hypervisor = hypervisor_of(host)
     hypervisor.prepare()
     facts = hypervisor.facts()
-    machine = machine_of(facts)
-    if host.machine_uuid is not None and machine != host.machine_uuid:
-        raise Failed(
-            f"Another machine answers at {host.uri}: its id is {machine}, and {host.name} was registered as "
-            f"{host.machine_uuid}. If the host was set up anew, remove it here and add it again."
-        )
-    if host.machine_uuid is None and (same := Host.objects.filter(machine_uuid=machine).first()) and machine:
-        raise Failed(f"This is the machine that is registered as {same.name}: both have the id {machine}.")
-    Host.objects.filter(pk=host.pk).update(machine_uuid=machine, updated_at=timezone.now(), **_as_fields(facts))
+    machine = known.check_same(host, facts)
+    Host.objects.filter(pk=host.pk).update(machine_uuid=machine, updated_at=timezone.now(), **known.as_fields(facts))
     host.refresh_from_db()
     with suppress(Busy):  # the next look at its volumes will tell
         identify(host, hypervisor)
@@ -194,19 +191,6 @@ def mark_up(host: Host, ready: Callable[[], bool] = lambda: True) -> bool:
         announce("host", host.pk)
     host.refresh_from_db()
     return True
-
-
-def _as_fields(facts: HostFacts) -> dict[str, Any]:
-    """What a row says of what the host is."""
-    return {"facts": as_json(facts), "vcpus": facts.vcpus, "memory_mb": facts.memory_mb, "disk_gb": facts.disk_gb}
-
-
-def as_json(facts: HostFacts) -> dict[str, object]:
-    """Facts as they are stored."""
-    plain = dataclasses.asdict(facts)
-    plain["capabilities"] = sorted(facts.capabilities)
-    plain["cpu_features"] = list(facts.cpu_features)
-    return plain
 
 
 def mark_down(host_id: int, reason: str) -> None:

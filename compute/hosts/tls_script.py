@@ -23,6 +23,8 @@ def tls_script(actor: Actor, address: str) -> str:
         "AUTHORITY": made.authority.strip(),
         "CERTIFICATE": made.certificate.strip(),
         "KEY": made.key.strip(),
+        "PEER_CERTIFICATE": made.peer_certificate.strip(),
+        "PEER_KEY": made.peer_key.strip(),
     }
     text = TEMPLATE.read_text()
     for name, value in values.items():

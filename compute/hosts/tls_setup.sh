@@ -3,7 +3,8 @@
 # key of its certificate, so do not leave it lying about. It may run again, as it is or with a newer certificate.
 #
 # It writes /etc/pki/CA/cacert.pem, /etc/pki/libvirt/servercert.pem and /etc/pki/libvirt/private/serverkey.pem, lets in
-# exactly the certificate of that cloud (tls_allowed_dn_list), and starts libvirt's own TLS socket. It opens no firewall.
+# exactly the certificate of that cloud (tls_allowed_dn_list), and starts libvirt's own TLS socket. Below /etc/pki/qemu it
+# writes what hosts show each other when a guest moves between them while it runs. It opens no firewall.
 #
 #   sh setup.sh              leaves another authority's certificate alone, and says so
 #   sh setup.sh --replace    takes its place, and keeps a copy beside it
@@ -15,6 +16,8 @@ until='@UNTIL@'
 authority='@AUTHORITY@'
 certificate='@CERTIFICATE@'
 key='@KEY@'
+peer_certificate='@PEER_CERTIFICATE@'
+peer_key='@PEER_KEY@'
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'Nothing was changed: %s\n' "$*" >&2; exit 1; }
@@ -56,10 +59,21 @@ if sets listen_tls && ! is_set_to listen_tls 1; then
     fail "$configuration has listen_tls = 0. Take it out."
 fi
 ca=/etc/pki/CA/cacert.pem
-if [ -e "$ca" ] && [ "$(cat "$ca")" != "$authority" ]; then
-    [ "$replace" ] || fail "$ca is another authority's, by which others may reach this host. Run this with --replace to take its place."
-    cp -p "$ca" "$ca.before-nacelle"
-fi
+qemu=/etc/pki/qemu
+for file in "$ca" "$qemu/ca-cert.pem"; do
+    if [ -e "$file" ] && [ "$(cat "$file")" != "$authority" ] && [ ! "$replace" ]; then
+        fail "$file is another authority's, which others may rely on. Run this with --replace to take its place."
+    fi
+done
+for file in "$ca" "$qemu/ca-cert.pem"; do
+    if [ -e "$file" ] && [ "$(cat "$file")" != "$authority" ]; then cp -p "$file" "$file.before-nacelle"; fi
+done
+
+# Whom QEMU runs as: that user alone, besides root, reads the keys for migration.
+user=$(sed -n 's/^[[:space:]]*user[[:space:]]*=[[:space:]]*"+\{0,1\}\([^"]*\)".*/\1/p' /etc/libvirt/qemu.conf 2>/dev/null | tail -n 1)
+for name in libvirt-qemu qemu root; do
+    [ "$user" ] || ! id -u "$name" >/dev/null 2>&1 || user=$name
+done
 
 # put FILE MODE TEXT: in one step.
 put() {
@@ -69,11 +83,17 @@ put() {
     mv -f "$new" "$1"
 }
 umask 022
-mkdir -p /etc/pki/CA /etc/pki/libvirt
+mkdir -p /etc/pki/CA /etc/pki/libvirt "$qemu"
 (umask 077 && mkdir -p /etc/pki/libvirt/private)
 put "$ca" 644 "$authority"
 put /etc/pki/libvirt/private/serverkey.pem 600 "$key"
 put /etc/pki/libvirt/servercert.pem 644 "$certificate"
+put "$qemu/ca-cert.pem" 644 "$authority"
+for role in server client; do
+    put "$qemu/$role-key.pem" 400 "$peer_key"
+    chown "$user" "$qemu/$role-key.pem"
+    put "$qemu/$role-cert.pem" 644 "$peer_certificate"
+done
 put "$configuration" "$(stat -c %a "$configuration")" "$others
 
 $begin

@@ -18,6 +18,7 @@ from uuid import UUID
 from compute.hypervisor.about_hosts import HostFacts, HostUsage, NumaCell
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 from compute.hypervisor.growth import Growth
+from compute.hypervisor.inspection import Inspection
 from compute.hypervisor.moving import Moving, VolumeFile
 from compute.hypervisor.snapshots import Snapshots
 
@@ -203,7 +204,7 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Growth, Moving, Snapshots, Protocol):
+class Hypervisor(Growth, Inspection, Moving, Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str
@@ -212,8 +213,11 @@ class Hypervisor(Growth, Moving, Snapshots, Protocol):
     def ping(self) -> None:
         """The host answers: a round trip that costs it next to nothing."""
 
-    def prepare(self) -> None:
-        """Create what guests need on the host (the storage pool, its folders), where missing."""
+    def prepare(self) -> tuple[str, ...]:
+        """Create what guests need on the host (the storage pool, its folders), where missing.
+
+        Returns what was missing, each in words.
+        """
 
     def facts(self) -> HostFacts: ...
 
@@ -236,8 +240,11 @@ class Hypervisor(Growth, Moving, Snapshots, Protocol):
     def close(self) -> None: ...
 
     # networks -----------------------------------------------------------------------------------
-    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> None:
-        """The network exists, is up, starts with the host and knows at least these reservations."""
+    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> bool:
+        """The network exists, is up, starts with the host and knows at least these reservations.
+
+        Returns whether it had to be made.
+        """
 
     def reserve(self, network: UUID, reservation: Reservation) -> None:
         """DHCP knows this reservation; one of the same MAC or address is replaced.

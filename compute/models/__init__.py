@@ -8,6 +8,7 @@ from compute.models.delivery import ImageDelivery
 from compute.models.fencing import Fencing, FencingState, HostEvent
 from compute.models.flavor import Flavor, FlavorAccess
 from compute.models.host import Host, HostState
+from compute.models.host_check import HostCheck
 from compute.models.image import Image, ImageStatus, ImageVisibility
 from compute.models.instance import Fault, Instance
 from compute.models.keypair import KeyPair
@@ -50,6 +51,7 @@ __all__ = [
     "Frequency",
     "GroupPolicy",
     "Host",
+    "HostCheck",
     "HostEvent",
     "HostState",
     "Image",

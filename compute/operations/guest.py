@@ -1,10 +1,10 @@
-"""From rows to the driver's values: the guest, its networks, its config drive."""
+"""From rows to the driver's values: the guest, its cards, its addresses."""
 
 from __future__ import annotations
 
 from compute.headroom import headroom_of
-from compute.hypervisor.interface import Guest, NetworkSpec, Nic, Reservation
-from compute.models import Instance, Network, Port
+from compute.hypervisor.interface import Guest, Nic, Reservation
+from compute.models import Instance, Port
 from compute.operations.layout import Layout
 
 
@@ -46,19 +46,6 @@ def nic_of(port: Port) -> Nic:
     address = next(iter(port.addresses.all()), None)
     return Nic(
         mac=port.mac, network=port.network_id, address=address.address if address else None, mtu=port.network.mtu
-    )
-
-
-def network_spec(network: Network) -> NetworkSpec:
-    """The libvirt network of a network; its first IPv4 subnet gives addresses."""
-    subnet = next(subnet for subnet in network.subnets.all() if subnet.ip_version == 4)
-    return NetworkSpec(
-        uuid=network.id,
-        cidr=subnet.cidr,
-        gateway=str(subnet.gateway_ip),
-        mtu=network.mtu,
-        dhcp=subnet.enable_dhcp,
-        dns_servers=tuple(subnet.dns_nameservers),
     )
 
 

@@ -21,8 +21,9 @@ from compute.models import OPEN_STATES, Action, Instance, Network, Port, PortAdd
 from compute.networks import addresses, plugging, quota, removals
 from compute.networks.groups import default_group
 from compute.networks.plugging import Card, NetworkRequest
+from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import network_spec, nic_of, ports_of, reservation_of
+from compute.operations.guest import nic_of, ports_of, reservation_of
 from portal.identity.actor import Actor
 
 ON_OR_OFF = frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED})

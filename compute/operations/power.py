@@ -12,8 +12,9 @@ from django.utils import timezone
 from compute.hypervisor.interface import Gone
 from compute.models import PowerState, TaskState, VmState
 from compute.networks import removals
+from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
+from compute.operations.guest import guest_of, ports_of, reservation_of
 
 GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 

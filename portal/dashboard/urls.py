@@ -119,6 +119,7 @@ urlpatterns: list[Any] = [
     path("cloud/hosts/tls-script", host_forms.make_tls_script, name="host_tls_script"),
     path("cloud/hosts/<int:host_id>/", hosts.host, name="host"),
     path("cloud/hosts/<int:host_id>/edit", host_forms.edit, name="host_edit"),
+    path("cloud/hosts/<int:host_id>/check", host_forms.check, name="host_check"),
     path("cloud/hosts/<int:host_id>/remove", host_forms.remove, name="host_remove"),
     path("cloud/hosts/<int:host_id>/samples", load.host_samples, name="host_samples"),
     path("cloud/hosts/<int:host_id>/enable", hosts.enable, name="host_enable"),

@@ -24,6 +24,7 @@ POST_ONLY = {
     "logout", "choose_project", "instances_bulk", "instance_act", "instance_console_url", "instance_serial_url",
     "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable",
     "host_force_down", "host_fence", "aggregate_evacuation", "relocation", "host_remove", "host_tls_script",
+    "host_check",
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",

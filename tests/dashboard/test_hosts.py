@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from compute.hosts.connections import hypervisor_of
 from compute.hosts.liveness import mark_silent
 from compute.hosts.registration import mark_down
 from compute.models import Change, Fencing, Host
@@ -155,3 +156,17 @@ def test_a_script_for_tls_is_downloaded(root: Persona, alice: Persona, browse, s
     assert client.post(path, {"address": "$(id)"})["Location"] == "/cloud/hosts/add"
     assert b"neither a host name nor an address" in client.get("/cloud/hosts/add").content
     assert browse(alice).post(path, {"address": "10.0.0.5"}).status_code == 403
+
+
+def test_a_host_is_checked_on_its_page(root: Persona, cloud: Cloud, browse) -> None:
+    client, page = browse(root), f"/cloud/hosts/{cloud.host.pk}/"
+    assert b"It was not checked yet." in client.get(page).content
+    done = client.post(page + "check", headers=FRAGMENT).json()["messages"]
+    assert done == [{"level": "success", "text": "Checked host-1: 1 to look at"}]
+    shown = client.get(page).content.decode()
+    for text in ("guests are emulated, and slow", "Switch virtualization on", "Fake host", "Pool fake", "NUMA cell"):
+        assert text in shown
+    hypervisor_of(cloud.host).break_down()
+    refused = client.post(page + "check", headers=FRAGMENT).json()["messages"]
+    assert refused[0]["text"] == "host-1 cannot be checked: no route to host"
+    assert "guests are emulated" in client.get(page).content.decode()

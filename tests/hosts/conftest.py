@@ -10,6 +10,7 @@ import pytest
 from compute.models import Instance
 from compute.operations.create import BootRequest, create
 from tests.conftest import Cloud, Persona
+from tests.hypervisor.conftest import libvirtd  # noqa: F401  (a fixture)
 
 
 @pytest.fixture

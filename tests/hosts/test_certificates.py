@@ -79,6 +79,11 @@ def test_a_host_gets_one_that_is_good_for_it_alone(place: Path, address: str, na
     assert made.good_until - datetime.now(UTC) > timedelta(days=800)
     assert made.client == certificates.client_name() == f"CN={made.client.removeprefix('CN=')}"
     assert certificates.issue(SYSTEM, address).key != made.key
+    peer = x509.load_pem_x509_certificate(made.peer_certificate.encode())
+    uses = peer.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert set(uses) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
+    assert list(peer.extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == [named]
+    assert peer.public_key() != certificate.public_key()
 
 
 @pytest.mark.parametrize("address", ["", "a b", "$(id)", "host'", "a/b", "-x", "x" * 300])

@@ -25,7 +25,11 @@ def host(*words: str) -> str:
 
 def test_a_host_is_added_listed_shown_changed_and_removed(db: None) -> None:
     uri = f"fake://{uuid.uuid4().hex}?vcpus=4&memory=2048&disk=50"
-    assert host("add", uri, "--name", "rack-1") == "Registered rack-1: 4 CPUs, 2048 MiB, 50 GiB.\n"
+    added = host("add", uri, "--name", "rack-1").splitlines()
+    assert added[0] == "Registered rack-1: 4 CPUs, 2048 MiB, 50 GiB."
+    assert added[1].startswith("warning  Its processor offers no virtualization (KVM)")
+    assert added[2:] == ["info     It lacked the storage pool fake, which was made."]
+    assert host("check", "rack-1").splitlines() == added[1:2]
     assert f"rack-1\t{uri}\tnova\tup" in host("list")
     made = Host.objects.get()
     for shown in (str(made.uuid), "0 of 64 claimed (4 * 16)", "qemu"):

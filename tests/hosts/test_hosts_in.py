@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from compute.hosts.connections import hypervisor_of
 from compute.hosts.editing import edit_host
 from compute.hosts.registration import add_host, learn
 from compute.hosts.removal import remove_host
+from compute.hypervisor.fake import FakeHypervisor
 from compute.hypervisor.fake.faults import Fault, hanging
 from compute.hypervisor.interface import Failed
 from compute.models import Aggregate, Change, Host, Instance, Migration, MigrationStatus, Sample
@@ -63,18 +65,13 @@ def test_trusted_addresses_are_a_setting(cloud: Cloud, settings: Any) -> None:
 def test_the_same_machine_is_not_registered_twice(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     first = add_host(SYSTEM, uri=machine("a"))
     known = hypervisor_of(first).facts().uuid
-    real = registration.look
-    monkeypatch.setattr(registration, "look", lambda uri: _with_uuid(real(uri), known))
+    real = FakeHypervisor.facts
+    monkeypatch.setattr(FakeHypervisor, "facts", lambda self: replace(real(self), uuid=known))
     with pytest.raises(Conflict, match=rf"is registered as {first.name}.*host_uuid"):
         add_host(SYSTEM, uri=machine("b"))
     with pytest.raises(Conflict, match="with the URI"):
         add_host(SYSTEM, uri=first.uri)
     assert Host.objects.count() == 2
-
-
-def _with_uuid(facts: Any, known: str) -> Any:
-    object.__setattr__(facts, "uuid", known)
-    return facts
 
 
 @pytest.mark.parametrize("name", ["a b", "zone:host", "x" * 256, "-x", "a\nb", "ä"])

@@ -111,7 +111,11 @@ def test_it_lets_in_exactly_this_cloud_and_may_run_again(machine: Machine, scrip
         "CA": "755", "CA/cacert.pem": "644",
         "libvirt": "755", "libvirt/servercert.pem": "644",
         "libvirt/private": "700", "libvirt/private/serverkey.pem": "600",
+        "qemu": "755", "qemu/ca-cert.pem": "644",
+        "qemu/client-cert.pem": "644", "qemu/client-key.pem": "400",
+        "qemu/server-cert.pem": "644", "qemu/server-key.pem": "400",
     }  # fmt: skip
+    assert {(machine.pki / f"qemu/{role}-key.pem").owner() for role in ("server", "client")} == {"libvirt-qemu"}
     assert oct(machine.configuration.stat().st_mode)[-3:] == "640"
     before = {path: path.read_text() for path in machine.folder.rglob("*.[pc]*") if path.is_file()}
     assert machine.run(script, shell=shell).returncode == 0
@@ -119,7 +123,8 @@ def test_it_lets_in_exactly_this_cloud_and_may_run_again(machine: Machine, scrip
     assert machine.run(newer, shell=shell).returncode == 0
     after = {path: path.read_text() for path in before}
     changed = {path.name for path in before if before[path] != after[path]}
-    assert changed == {"servercert.pem", "serverkey.pem"}
+    peer = {f"{role}-{what}.pem" for role in ("server", "client") for what in ("cert", "key")}
+    assert changed == {"servercert.pem", "serverkey.pem"} | peer
 
 
 def test_with_systemd_the_socket_is_started_and_enabled(machine: Machine, script: str) -> None:
@@ -167,16 +172,23 @@ def test_what_stands_in_the_way_is_said_and_nothing_is_changed(
     assert list(machine.pki.iterdir()) == []
 
 
-def test_another_authority_is_left_alone_unless_it_is_told(machine: Machine, script: str) -> None:
-    (machine.pki / "CA").mkdir()
-    (machine.pki / "CA/cacert.pem").write_text("another's\n")
+def test_the_keys_for_migration_are_for_whom_qemu_runs_as(machine: Machine, script: str) -> None:
+    (machine.folder / "etc/libvirt/qemu.conf").write_text('#user = "x"\nuser = "nobody"\n')
+    assert machine.run(script).returncode == 0
+    assert (machine.pki / "qemu/server-key.pem").owner() == "nobody"
+
+
+@pytest.mark.parametrize("place", ["CA/cacert.pem", "qemu/ca-cert.pem"])
+def test_another_authority_is_left_alone_unless_it_is_told(machine: Machine, script: str, place: str) -> None:
+    (machine.pki / place).parent.mkdir()
+    (machine.pki / place).write_text("another's\n")
     refused = machine.run(script)
     assert refused.returncode == 1
     assert "is another authority's" in refused.stderr
-    assert [path.name for path in machine.pki.rglob("*")] == ["CA", "cacert.pem"]
+    assert [path for path in machine.pki.rglob("*") if path.is_file()] == [machine.pki / place]
     assert machine.run(script, "--replace").returncode == 0
-    assert (machine.pki / "CA/cacert.pem.before-nacelle").read_text() == "another's\n"
-    assert (machine.pki / "CA/cacert.pem").read_text().strip() in script
+    assert (machine.pki / f"{place}.before-nacelle").read_text() == "another's\n"
+    assert (machine.pki / place).read_text().strip() in script
 
 
 @pytest.mark.parametrize("word", ["--help", "x; rm -rf /"])

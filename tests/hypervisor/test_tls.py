@@ -119,13 +119,18 @@ def test_another_certificate_of_the_same_authority_does_not_come_in(
     assert cloud(host.address) == {}
 
 
-def test_the_hosts_own_certificate_does_not_come_in(
-    host: LabHost, cloud: Callable[..., Any], data: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("certificate", "key"),
+    [("libvirt/servercert.pem", "libvirt/private/serverkey.pem"), ("qemu/client-cert.pem", "qemu/client-key.pem")],
+)
+def test_a_hosts_own_certificates_do_not_come_in(
+    host: LabHost, cloud: Callable[..., Any], data: Path, tmp_path: Path, certificate: str, key: str
 ) -> None:
-    copy, own = tmp_path / "pki", host.folder / "pki/libvirt"
+    copy, own = tmp_path / "pki", host.folder / "pki"
     shutil.copytree(data / "pki", copy)
-    shutil.copy(own / "servercert.pem", copy / "clientcert.pem")
-    shutil.copy(own / "private/serverkey.pem", copy / "clientkey.pem")
+    (copy / "clientkey.pem").unlink()
+    shutil.copy(own / certificate, copy / "clientcert.pem")
+    shutil.copy(own / key, copy / "clientkey.pem")
     with pytest.raises(HypervisorError, match="does not let this cloud in"):
         cloud(host.address, copy)
 

@@ -14,12 +14,13 @@ from compute.hypervisor.fake.devices import FakeDevices
 from compute.hypervisor.fake.growth import FakeGrowth
 from compute.hypervisor.fake.guests import FakeConsoles
 from compute.hypervisor.fake.host import FakeNetworks
+from compute.hypervisor.fake.inspection import FakeInspection
 from compute.hypervisor.fake.moving import FakeMoving
 from compute.hypervisor.fake.snapshots import FakeSnapshots
 from compute.hypervisor.fake.state import State
 
 
-class FakeHypervisor(FakeMoving, FakeDevices, FakeGrowth, FakeSnapshots, FakeConsoles, FakeNetworks):
+class FakeHypervisor(FakeMoving, FakeDevices, FakeGrowth, FakeInspection, FakeSnapshots, FakeConsoles, FakeNetworks):
     """Two drivers of one URI are the same host. Trouble is ordered through ``inject``."""
 
     def __init__(self, uri: str) -> None:

@@ -36,8 +36,12 @@ class FakeHost(Faulty):
         """See the interface."""
 
     @verb
-    def prepare(self) -> None:
-        """Nothing is missing on a fake host."""
+    def prepare(self) -> tuple[str, ...]:
+        """See the interface. What is missing on a fake host is remembered as made."""
+        with self._state.change() as state:
+            made = () if state.get("prepared") else ("the storage pool fake",)
+            state["prepared"] = True
+        return made
 
     @question
     def facts(self) -> HostFacts:
@@ -112,12 +116,14 @@ class FakeNetworks(Faulty):
     """Networks and reservations, as a table."""
 
     @verb
-    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> None:
+    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> bool:
         """See the interface."""
         with self._state.change() as state:
+            made = str(network.uuid) not in state["networks"]
             state["networks"].setdefault(str(network.uuid), {})
         for one in reservations:
             self._reserve(network.uuid, one)
+        return made
 
     @verb
     def reserve(self, network: UUID, reservation: Reservation) -> None:

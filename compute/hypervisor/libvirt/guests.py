@@ -16,8 +16,8 @@ from compute.hypervisor.libvirt.consoles import Consoles
 from compute.hypervisor.libvirt.copies import Copies
 from compute.hypervisor.libvirt.devices import Devices
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
-from compute.hypervisor.libvirt.facts import Facts
 from compute.hypervisor.libvirt.growth import Growth
+from compute.hypervisor.libvirt.inspection import Inspection
 from compute.hypervisor.libvirt.interruptions import Interruptions
 from compute.hypervisor.libvirt.moving import Moving
 from compute.hypervisor.libvirt.snapshots import Snapshots
@@ -51,7 +51,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Moving, Facts, Consoles):
+class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Moving, Inspection, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]

@@ -41,16 +41,18 @@ class Networks:
     _network_lock: threading.Lock
 
     @plain_errors()
-    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> None:
+    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> bool:
         """See the interface. A network that has changed takes up the new values at its next start."""
         with self._network_lock:
             handle = self._network(network.uuid)
+            made = handle is None
             if handle is None or self._specs.get(network.uuid) != network:
                 handle = self._define(network, handle)
                 self._specs[network.uuid] = network
             self._bring_up(handle)
         for reservation in reservations:
             self.reserve(network.uuid, reservation)
+        return made
 
     @plain_errors()
     def reserve(self, network: UUID, reservation: Reservation) -> None:

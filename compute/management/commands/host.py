@@ -10,7 +10,8 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from compute.errors import ComputeError, NotFound
-from compute.hosts import editing, fence_runs, fencing, lines, registration, removal
+from compute.hosts import checks, editing, fence_runs, fencing, lines, registration, removal
+from compute.hosts.findings import Severity
 from compute.hosts.tls_script import tls_script
 from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
@@ -49,6 +50,7 @@ class Command(BaseCommand):
         script.add_argument("address", help="The name or address that the host's URI will have.")
         for verb, what in (
             ("show", "Show a host."),
+            ("check", "Look at a host again, and make what is missing there."),
             ("set", "Change a host."),
             ("remove", "Remove a host without instances."),
             ("fence", "Make sure that a host that is down is off."),
@@ -80,6 +82,18 @@ class Command(BaseCommand):
         asked = {name: options[name] for name in ("uri", "name", "domain_type")}
         host = registration.add_host(SYSTEM, **asked)
         self.stdout.write(f"Registered {host.name}: {host.vcpus} CPUs, {host.memory_mb} MiB, {host.disk_gb} GiB.")
+        self._findings(host)
+
+    def _check(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        found = checks.check_host(SYSTEM, host)
+        self._findings(host)
+        if any(one.severity == Severity.ERROR for one in found):
+            raise CommandError("Something has to be put right before instances can be run there.")
+
+    def _findings(self, host: Host) -> None:
+        for line in lines.findings(host):
+            self.stdout.write(line)
 
     def _tls_script(self, options: dict[str, Any]) -> None:
         self.stdout.write(tls_script(SYSTEM, options["address"]), ending="")
@@ -89,8 +103,10 @@ class Command(BaseCommand):
             self.stdout.write(f"{host.name}\t{host.uri}\t{host.zone}\t{host.state_now}\t{host.why_down}")
 
     def _show(self, options: dict[str, Any]) -> None:
-        for name, value in lines.about(find(options["host"])):
+        host = find(options["host"])
+        for name, value in lines.about(host):
             self.stdout.write(f"{name:<20} {value}")
+        self._findings(host)
 
     def _set(self, options: dict[str, Any]) -> None:
         host = find(options["host"])

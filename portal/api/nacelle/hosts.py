@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_field, inline_serializer
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from compute.hosts.checks import check_host, last_check
 from compute.hosts.editing import edit_host
 from compute.hosts.registration import add_host
 from compute.hosts.removal import remove_host
 from compute.hosts.tls_script import tls_script
-from compute.models import Host
+from compute.models import Host, HostCheck
 from portal.api.body import Body, StrictCharField, StrictFloatField, StrictIntegerField
 from portal.api.nacelle.fencing import host_of
 from portal.api.wire import ApiView
@@ -59,6 +61,17 @@ class TlsScriptBody(Body):
     address = StrictCharField(max_length=253, help_text="The name or address that the host's URI will have.")
 
 
+class CheckAnswer(serializers.Serializer[HostCheck]):
+    """The last check of a host."""
+
+    at = serializers.DateTimeField()
+    findings = serializers.ListField(
+        child=serializers.DictField(),
+        help_text="The worst first: severity (error, warning, info), about, sentence, what_to_do.",
+    )
+    details = serializers.JSONField(help_text="The machine, its pools, networks, kinds of machines, CPU and clock.")
+
+
 class HostAnswer(serializers.Serializer[Host]):
     """A host."""
 
@@ -87,9 +100,16 @@ class HostAnswer(serializers.Serializer[Host]):
     disk_ratio = serializers.FloatField()
     reserved_memory_mb = serializers.IntegerField()
     reserved_disk_gb = serializers.IntegerField()
+    check = serializers.SerializerMethodField(help_text="Null if it was never checked.")
+
+    @extend_schema_field(CheckAnswer)
+    def get_check(self, host: Host) -> dict[str, Any] | None:
+        """The last one."""
+        return CheckAnswer(host.last_check).data if hasattr(host, "last_check") else None
 
 
 _ONE = inline_serializer("OneHost", {"host": HostAnswer()})
+_CHECK = inline_serializer("OneCheck", {"check": CheckAnswer()})
 _ALL = inline_serializer("AllHosts", {"hosts": HostAnswer(many=True)})
 
 
@@ -100,7 +120,7 @@ class Hosts(ApiView):
     def get(self, request: Request) -> Response:
         """List the hosts with their facts and claims."""
         enforce(self.actor, "nacelle:hosts")
-        return Response({"hosts": [HostAnswer(host).data for host in Host.objects.all()]})
+        return Response({"hosts": [HostAnswer(host).data for host in Host.objects.select_related("last_check")]})
 
     @extend_schema(operation_id="add_host", request=HostBody, responses={201: _ONE})
     def post(self, request: Request) -> Response:
@@ -108,6 +128,18 @@ class Hosts(ApiView):
         enforce(self.actor, "nacelle:host-add")
         host = add_host(self.actor, **HostBody.read(self.body))
         return Response({"host": HostAnswer(host).data}, status=201)
+
+
+class Check(ApiView):
+    """Checks of one host."""
+
+    @extend_schema(operation_id="check_host", request=None, responses=_CHECK)
+    def post(self, request: Request, host_id: UUID) -> Response:
+        """Look at a host again, and make what is missing there."""
+        enforce(self.actor, "nacelle:host-check")
+        host = host_of(host_id)
+        check_host(self.actor, host)
+        return Response({"check": CheckAnswer(last_check(host)).data})
 
 
 class TlsScript(ApiView):

@@ -22,6 +22,7 @@ urlpatterns = [
     path("hosts", hosts.Hosts.as_view()),
     path("hosts/tls-script", hosts.TlsScript.as_view()),
     path("hosts/<uuid:host_id>", hosts.OneHost.as_view()),
+    path("hosts/<uuid:host_id>/check", hosts.Check.as_view()),
     path("hosts/<uuid:host_id>/fence", fencing.Fence.as_view()),
     path("hosts/<uuid:host_id>/stats", stats.HostStats.as_view()),
     path("hosts/<uuid:host_id>/events", fencing.HostEvents.as_view()),

@@ -14,6 +14,7 @@ from compute.models import (
     Event,
     Fault,
     Fencing,
+    HostCheck,
     HostEvent,
     Image,
     Instance,
@@ -208,6 +209,15 @@ class ReadingAdmin(LookOnly):
     list_display = ("host", "at")
     list_select_related = ("host",)
     fields = ("host", "at", "counters")
+
+
+@admin.register(HostCheck)
+class HostCheckAdmin(LookOnly):
+    """What the last look at each host has brought to light."""
+
+    list_display = ("host", "at")
+    list_select_related = ("host",)
+    search_fields = ("host__name",)
 
 
 @admin.register(Fencing)

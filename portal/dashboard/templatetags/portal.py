@@ -23,6 +23,8 @@ _TONES = {
     # actions
     "done": "ok", "running": "busy", "error": "bad", "cancelled": "warn", "Success": "ok", "Error": "bad",
     "failed": "bad", "waiting": "off", "moving": "busy", "stopped": "warn", "incomplete": "warn",
+    # findings
+    "warning": "warn", "info": "off",
     # ports
     "DOWN": "off",
 }  # fmt: skip

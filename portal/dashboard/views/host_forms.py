@@ -10,7 +10,9 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from compute.errors import ComputeError
+from compute.hosts.checks import check_host
 from compute.hosts.editing import edit_host
+from compute.hosts.findings import Severity
 from compute.hosts.registration import add_host
 from compute.hosts.removal import remove_host
 from compute.hosts.tls_script import tls_script
@@ -96,6 +98,20 @@ def edit(request: PortalRequest, host_id: int) -> HttpResponse:
             messages.success(request, f"Saved {form.cleaned_data['name']}")
             return redirect("host", found.pk)
     return render(request, "hosts/edit.html", {"form": form, "host": found}, status=400 if form.errors else 200)
+
+
+@admin_action
+def check(request: PortalRequest, host_id: int) -> HttpResponse:
+    """Look at a host again; its page shows what was found."""
+    found = find_host(host_id)
+    try:
+        findings = check_host(request.actor, found)
+    except ComputeError as error:
+        answers.refused(request, error)
+    else:
+        wrong = sum(one.severity != Severity.INFO for one in findings)
+        messages.success(request, f"Checked {found.name}: {wrong or 'nothing'} to look at")
+    return answers.done(request, f"/cloud/hosts/{host_id}/", stay=True)
 
 
 @admin_action

@@ -6,6 +6,7 @@ import uuid
 
 import pytest
 
+from compute.hypervisor.drivers import open_hypervisor
 from compute.models import Host
 
 HOSTS = "/nacelle/v1/hosts"
@@ -118,3 +119,21 @@ def test_a_script_for_tls_is_made_for_administrators_alone(
     for persona, status in ((alice, 403), (bob, 403), (charlie, 403), (anyone, 401)):
         assert persona.post(path, {"address": "10.0.0.5"}).status_code == status
     assert root.get(path).status_code == 405
+
+
+def test_a_host_is_checked(cloud, root, alice, bob, charlie, anyone):
+    path = f"{HOSTS}/{cloud.host.uuid}"
+    assert root.get(path).json()["host"]["check"] is None
+    done = root.post(f"{path}/check")
+    assert done.status_code == 200, done.content
+    check = done.json()["check"]
+    assert check == root.get(path).json()["host"]["check"] == root.get(HOSTS).json()["hosts"][0]["check"]
+    assert {one["severity"] for one in check["findings"]} == {"warning", "info"}
+    assert set(check["findings"][0]) == {"severity", "about", "sentence", "what_to_do"}
+    assert check["details"]["machine"]["product"] == "Fake host"
+    assert root.post(f"{HOSTS}/{uuid.uuid4()}/check").status_code == 404
+    for persona, status in ((alice, 403), (bob, 403), (charlie, 403), (anyone, 401)):
+        assert persona.post(f"{path}/check").status_code == status
+    open_hypervisor(cloud.host.uri).break_down()
+    gone = root.post(f"{path}/check")
+    assert (gone.status_code, "cannot be checked" in gone.json()["error"]["message"]) == (409, True)
