@@ -51,6 +51,7 @@ declare(
     Rule(_C + "os-shelve:unshelve", "member", "Bring a shelved server back."),
     Rule(_C + "os-shelve:unshelve_to_host", "admin", "Bring a shelved server back on a host of the caller's choice."),
     Rule(_C + "os-extended-server-attributes", "admin", "See where a server runs."),
+    Rule(_C + "os-server-diagnostics", "admin", "See what a server's guest does, device by device."),
     Rule(_C + "os-remote-consoles", "member", "Open a server's console."),
     Rule(_C + "os-console-output", "member", "Read a server's console log."),
     Rule(_C + "os-server-password:show", "reader", "Show the password that a guest has told."),

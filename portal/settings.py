@@ -75,6 +75,8 @@ EVACUATE_AT_ONCE = int(os.environ.get("NACELLE_EVACUATE_AT_ONCE", "4"))
 AUTO_EVACUATE_AFTER_SECONDS = int(os.environ.get("NACELLE_AUTO_EVACUATE_AFTER", "120"))
 AUTO_EVACUATE_MOST_HOSTS = int(os.environ.get("NACELLE_AUTO_EVACUATE_MOST_HOSTS", "2"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
+# Who has it reads the figures of each host and instance at /metrics; without it there are counts alone.
+METRICS_TOKEN = os.environ.get("NACELLE_METRICS_TOKEN", "")
 STATISTICS_DAYS = int(os.environ.get("NACELLE_STATISTICS_DAYS", "30"))
 STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))
 # Guests that ran are started again when their host comes back without them (Nova's resume_guests_state_on_host_boot).

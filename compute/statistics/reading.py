@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 from django.conf import settings
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from compute.models import Block, Host, Instance, Level, Sample, Series
 from compute.statistics.packing import (
@@ -137,11 +137,13 @@ def busy_lately(host_ids: Iterable[int]) -> dict[int, list[float | None]]:
     until = int(time.time())
     first = until - HOUR
     found: dict[int, list[float | None]] = {pk: [None] * (HOUR // MINUTE + 1) for pk in host_ids}
-    rows = Sample.objects.filter(at__gte=first).annotate(second=F("at") % MINUTE)
-    once = (
-        rows.filter(second__lt=max(settings.HOST_SAMPLE_SECONDS, 1)).order_by().values_list("host_id", "at", "values")
-    )
-    for host_id, at, packed in once.iterator():
+    rows = one_a_minute(Sample.objects.filter(at__gte=first))
+    for host_id, at, packed in rows.values_list("host_id", "at", "values").iterator():
         if host_id in found:
             found[host_id][(at - first) // MINUTE] = round(host_of(packed)[0], 1)
     return found
+
+
+def one_a_minute(rows: QuerySet[Sample]) -> QuerySet[Sample]:
+    """Of each minute of a host's samples the first, where they come more often."""
+    return rows.annotate(second=F("at") % MINUTE).filter(second__lt=max(settings.HOST_SAMPLE_SECONDS, 1)).order_by()

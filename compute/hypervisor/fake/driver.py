@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 
 from compute.hypervisor.fake.devices import FakeDevices
+from compute.hypervisor.fake.diagnostics import FakeDiagnostics
 from compute.hypervisor.fake.growth import FakeGrowth
 from compute.hypervisor.fake.guests import FakeConsoles
 from compute.hypervisor.fake.host import FakeNetworks
@@ -20,7 +21,9 @@ from compute.hypervisor.fake.snapshots import FakeSnapshots
 from compute.hypervisor.fake.state import State
 
 
-class FakeHypervisor(FakeMoving, FakeDevices, FakeGrowth, FakeInspection, FakeSnapshots, FakeConsoles, FakeNetworks):
+class FakeHypervisor(
+    FakeMoving, FakeDevices, FakeDiagnostics, FakeGrowth, FakeInspection, FakeSnapshots, FakeConsoles, FakeNetworks
+):
     """Two drivers of one URI are the same host. Trouble is ordered through ``inject``."""
 
     def __init__(self, uri: str) -> None:

@@ -81,7 +81,7 @@ class FakeGuests(FakeHost):
         with self._state.change() as state:
             guests = {UUID(uuid): guest for uuid, guest in state["guests"].items()}
         return {
-            uuid: _usage(guest, time.time() - guest["since"])
+            uuid: usage_of(guest, time.time() - guest["since"])
             for uuid, guest in guests.items()
             if guest["power"] == PowerState.RUNNING
         }
@@ -291,7 +291,7 @@ def _check_on(guest: dict[str, Any]) -> None:
         raise Busy("The guest is not running.")
 
 
-def _usage(guest: dict[str, Any], seconds: float) -> GuestUsage:
+def usage_of(guest: dict[str, Any], seconds: float) -> GuestUsage:
     """A guest that uses a tenth of a processor, and reads, writes and talks at an even pace."""
     second = int(seconds)
     return GuestUsage(

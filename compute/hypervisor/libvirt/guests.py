@@ -15,6 +15,7 @@ from compute.hypervisor.libvirt import xml
 from compute.hypervisor.libvirt.consoles import Consoles
 from compute.hypervisor.libvirt.copies import Copies
 from compute.hypervisor.libvirt.devices import Devices
+from compute.hypervisor.libvirt.diagnostics import Diagnostics, memory_used_kib
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.growth import Growth
 from compute.hypervisor.libvirt.inspection import Inspection
@@ -51,7 +52,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Moving, Inspection, Consoles):
+class Guests(Diagnostics, Growth, Interruptions, Snapshots, Devices, Copies, Moving, Inspection, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]
@@ -179,13 +180,9 @@ def usage_of(values: dict[str, Any]) -> GuestUsage:
     def total(kind: str, what: str) -> int:
         return sum(values.get(f"{kind}.{number}.{what}", 0) for number in range(values.get(f"{kind}.count", 0)))
 
-    if "balloon.available" in values and "balloon.unused" in values:  # the guest itself says
-        memory_kib = values["balloon.available"] - values["balloon.unused"]
-    else:
-        memory_kib = values.get("balloon.rss", values.get("balloon.current", 0))
     return GuestUsage(
         cpu_seconds=values.get("cpu.time", 0) / 1e9,
-        memory_used_mb=memory_kib // 1024,
+        memory_used_mb=memory_used_kib(values) // 1024,
         disk_read_bytes=total("block", "rd.bytes"),
         disk_write_bytes=total("block", "wr.bytes"),
         disk_read_requests=total("block", "rd.reqs"),

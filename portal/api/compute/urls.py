@@ -10,6 +10,7 @@ from django.urls.converters import StringConverter
 from portal.api.compute import (
     actions,
     aggregates,
+    diagnostics,
     discovery,
     extensions,
     flavor_parts,
@@ -44,6 +45,7 @@ SERVERS = [
     path("servers/<server_id>", servers.Server.as_view()),
     path("servers/<server_id>/action", actions.ServerAction.as_view()),
     path("servers/<server_id>/remote-consoles", actions.RemoteConsoles.as_view()),
+    path("servers/<server_id>/diagnostics", diagnostics.Diagnostics.as_view()),
     path("servers/<server_id>/ips", server_parts.Addresses.as_view()),
     path("servers/<server_id>/ips/<network>", server_parts.AddressesOnNetwork.as_view()),
     path("servers/<server_id>/metadata", server_parts.Metadata.as_view()),
