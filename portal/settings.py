@@ -98,6 +98,14 @@ PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
 TENANT_RANGES = os.environ.get("NACELLE_TENANT_RANGES", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16").split(",")
 # Where hosts may be reached without encryption or proof (qemu+tcp): addresses and networks. Loopback always is one.
 TRUSTED_HOSTS = os.environ.get("NACELLE_TRUSTED_HOSTS", "").split(",")
+# Live migration: seconds for each GiB that is to cross (0: no limit) and what happens then, "abort" or
+# "force_complete"; how long a guest may stand still at the end; MiB a second (0: as fast as it goes).
+LIVE_MIGRATION_COMPLETION_SECONDS = int(os.environ.get("NACELLE_LIVE_MIGRATION_COMPLETION_SECONDS", "800"))
+LIVE_MIGRATION_TIMEOUT_ACTION = os.environ.get("NACELLE_LIVE_MIGRATION_TIMEOUT_ACTION", "abort")
+LIVE_MIGRATION_DOWNTIME_MS = int(os.environ.get("NACELLE_LIVE_MIGRATION_DOWNTIME_MS", "500"))
+LIVE_MIGRATION_BANDWIDTH_MB = int(os.environ.get("NACELLE_LIVE_MIGRATION_BANDWIDTH_MB", "0"))
+LIVE_MIGRATION_AUTO_CONVERGE = _flag("NACELLE_LIVE_MIGRATION_AUTO_CONVERGE", True)
+LIVE_MIGRATION_POST_COPY = _flag("NACELLE_LIVE_MIGRATION_POST_COPY", False)
 STORAGE_POOL = os.environ.get("NACELLE_STORAGE_POOL", "nacelle")
 STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle")
 DEFAULT_AVAILABILITY_ZONE = os.environ.get("NACELLE_DEFAULT_AVAILABILITY_ZONE", "nova")

@@ -20,14 +20,15 @@ from compute.hypervisor.diagnostics import Diagnostics
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 from compute.hypervisor.growth import Growth
 from compute.hypervisor.inspection import Inspection
+from compute.hypervisor.migration import Crossing, Migration, Order, Passenger, Transfer, Whereabouts
 from compute.hypervisor.moving import Moving, VolumeFile
 from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
-    "BRIDGE_PREFIX", "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind",
-    "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace",
-    "NumaCell", "Observed", "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint",
-    "VolumeFile", "mac_for",
+    "BRIDGE_PREFIX", "MAC_PREFIX", "Busy", "Crossing", "Disk", "Failed", "Gone", "Guest", "GuestEvent",
+    "GuestEventKind", "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic",
+    "NoSpace", "NumaCell", "Observed", "Order", "Passenger", "PowerState", "Reservation", "SerialStream", "Transfer",
+    "Unreachable", "Unsupported", "VncEndpoint", "VolumeFile", "Whereabouts", "mac_for",
 ]  # fmt: skip
 
 
@@ -205,7 +206,7 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Diagnostics, Growth, Inspection, Moving, Snapshots, Protocol):
+class Hypervisor(Diagnostics, Growth, Inspection, Migration, Moving, Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str

@@ -81,6 +81,12 @@ class Host(models.Model):
         max_length=64, blank=True, default="", editable=False, help_text="Which storage its pool lies on, as last seen."
     )
     console_address = models.CharField(max_length=255, default="127.0.0.1")
+    migration_address = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        help_text="Where other hosts reach it. Empty: where its URI says.",
+    )
 
     state = models.CharField(max_length=8, choices=HostState.choices, default=HostState.NEW)
     state_reason = models.TextField(blank=True, default="")

@@ -81,6 +81,7 @@ class Migration(models.Model):
     left_behind = models.BooleanField(
         default=False, help_text="It was evacuated: its old host is to be rid of it before anything else."
     )
+    forced = models.BooleanField(default=False, help_text="A live one is to come to its end whatever that takes.")
     stats = models.JSONField(default=dict, blank=True)
     user_id = models.CharField(max_length=64, blank=True, default="")
     project_id = models.CharField(max_length=64, blank=True, default="")

@@ -10,6 +10,7 @@ from compute.operations.evacuate import Evacuate
 from compute.operations.in_place import CreateSnapshot, DeleteSnapshot, RevertSnapshot
 from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.interfaces import AddFixedIp, AttachInterface, DetachInterface, RemoveFixedIp
+from compute.operations.live_migration import LiveMigration
 from compute.operations.live_resize import LiveResize
 from compute.operations.password import ChangePassword
 from compute.operations.pause import Pause, Unpause
@@ -42,6 +43,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Suspend,
         Resize,
         LiveResize,
+        LiveMigration,
         Rescue,
         Rebuild,
         ChangePassword,

@@ -53,6 +53,11 @@ QUICK = frozenset(
         "attach_nic",
         "detach_nic",
         "resize_volume",
+        "passenger",
+        "objections",
+        "whereabouts",
+        "end_migration",
+        "stay",
     }
 )
 # A host that has just not answered is asked again by the undo, but not for long.

@@ -76,6 +76,7 @@ class Operation:
     on_failure: ClassVar[VmState | None] = None  # None: the instance stays what it was
     while_locked: ClassVar[bool] = False
     cancellable: ClassVar[bool] = False  # while it is under way; its undo then leaves the instance as it was
+    cancel_policy: ClassVar[str] = "nacelle:actions:cancel"
     in_menu: ClassVar[bool] = True
     limit: ClassVar[timedelta] = timedelta(seconds=settings.OPERATION_LIMIT_SECONDS)
     steps: ClassVar[tuple[Step, ...]] = ()
@@ -183,6 +184,10 @@ class Operation:
     @classmethod
     def cancelled(cls, action: Action) -> None:
         """Runs in the transaction that cancels an open action: what the request took and no undo will give back."""
+
+    def outran(self) -> bool:
+        """Before a cancellation is carried out: whether it came too late, as what was to be done is done by now."""
+        return False
 
     def try_again(self, error: Exception) -> bool:
         """After a failure and its undo: whether to run the steps once more (on another host, say)."""

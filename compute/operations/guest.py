@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, Nic, Reservation
-from compute.models import Instance, Port
+from compute.models import Host, Instance, Port
 from compute.operations.layout import Layout
 
 
-def guest_of(instance: Instance) -> Guest:
-    """The guest as the instance's rows say that it shall be defined."""
-    assert instance.host is not None
+def guest_of(instance: Instance, host: Host | None = None) -> Guest:
+    """The guest as the instance's rows say that it shall be defined. ``host``: as on another than its own."""
+    host = host or instance.host
+    assert host is not None
     room = headroom_of(instance.flavor)
     return Guest(
         uuid=instance.id,
@@ -22,8 +23,8 @@ def guest_of(instance: Instance) -> Guest:
         max_memory_mb=room.memory_mb if room.memory_mb > instance.memory_mb else None,
         disks=Layout.of(instance).disks(),
         nics=tuple(nic_of(port) for port in ports_of(instance)),
-        domain_type=instance.host.domain_type or None,
-        console_listen=instance.host.console_address,
+        domain_type=host.domain_type or None,
+        console_listen=host.console_address,
         metadata=(
             ("name", instance.name),
             ("project", instance.project_id),

@@ -65,6 +65,11 @@ class Lease:
             raise Cancelled(f"action {self.action_id} is to be undone")
         raise Lost(f"action {self.action_id} is no longer this worker's")
 
+    def go_on(self) -> None:
+        """What was asked for came too late: the operation goes on to its end. Raises Lost as ``renew``."""
+        if not self._push(self._mine(), cancelled_by="", past_return=True):
+            raise Lost(f"action {self.action_id} is no longer this worker's")
+
     def lapsed(self) -> bool:
         """Whether it may have run out: the process stood still, or the database was away. Asks nobody."""
         return clock() >= self._until

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from compute.hypervisor.interface import Gone
-from compute.models import PowerState, TaskState, VmState
+from compute.models import Host, PowerState, TaskState, VmState
 from compute.networks import removals
 from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
@@ -19,14 +19,16 @@ from compute.operations.guest import guest_of, ports_of, reservation_of
 GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 
 
-def bring_networks(operation: Operation) -> None:
-    """The host has the instance's networks, and its DHCP the addresses."""
-    assert operation.instance.host is not None
-    removals.clear(operation.instance.host, operation.hypervisor)
+def bring_networks(operation: Operation, host: Host | None = None) -> None:
+    """The instance's host, or another, has the instance's networks, and its DHCP the addresses."""
+    host = host or operation.instance.host
+    assert host is not None
+    hypervisor = operation.hypervisor_of(host)
+    removals.clear(host, hypervisor)
     for port in ports_of(operation.instance):
-        operation.hypervisor.ensure_network(network_spec(port.network))
+        hypervisor.ensure_network(network_spec(port.network))
         if reservation := reservation_of(port, operation.instance.hostname):
-            operation.hypervisor.reserve(port.network_id, reservation)
+            hypervisor.reserve(port.network_id, reservation)
 
 
 def start_afresh(operation: Operation) -> None:

@@ -6,14 +6,14 @@ not there comes from the image store, and from the host that is left when the im
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import BinaryIO, cast
 
 from compute.errors import ComputeError
-from compute.hypervisor.interface import Hypervisor
+from compute.hypervisor.interface import Hypervisor, VolumeFile
 from compute.images import store
 from compute.models import Host, Image, ImageStatus
 from compute.operations.engine import Operation
@@ -36,8 +36,7 @@ def bring(operation: Operation, source: Host, target: Host, moves: Sequence[Move
     """
     here, there = operation.hypervisor_of(source), operation.hypervisor_of(target)
     files = {move: here.volume_file(move.volume, move.format) for move in moves}
-    bases = {file.base: file.base_bytes for file in files.values() if file.base}
-    missing = {base: size for base, size in bases.items() if not there.has_base(base)}
+    missing = _missing_bases(there, files.values())
     way = _Way(operation, sum(file.size_bytes for file in files.values()) + sum(missing.values()))
     for base, size in missing.items():
         there.ensure_base(base, size, way.counted(_content_of(operation, base, size, here)))
@@ -46,8 +45,7 @@ def bring(operation: Operation, source: Host, target: Host, moves: Sequence[Move
         if move.target in brought:
             way.done += file.size_bytes
             continue
-        content = Reading(way.counted(partial(here.download, move.volume))())
-        there.receive(move.target, cast(BinaryIO, content), file)
+        there.receive(move.target, reading(way.counted(partial(here.download, move.volume))()), file)
         operation.note(brought={str(target.pk): [*brought, move.target]})
 
 
@@ -59,6 +57,26 @@ def _brought(operation: Operation, target: Host) -> list[str]:
 def forget(operation: Operation) -> None:
     """What was brought is to be brought again: it was deleted there."""
     operation.note(brought={})
+
+
+def bring_bases(operation: Operation, source: Host, target: Host, files: Iterable[VolumeFile]) -> None:
+    """The bases that these volumes of a host stand on are on the other one, too. Otherwise as ``bring``."""
+    here, there = operation.hypervisor_of(source), operation.hypervisor_of(target)
+    missing = _missing_bases(there, files)
+    way = _Way(operation, sum(missing.values()))
+    for base, size in missing.items():
+        there.ensure_base(base, size, way.counted(_content_of(operation, base, size, here)))
+
+
+def reading(chunks: Iterator[bytes]) -> BinaryIO:
+    """Chunks as a file to read from, for a driver."""
+    return cast(BinaryIO, Reading(chunks))
+
+
+def _missing_bases(there: Hypervisor, files: Iterable[VolumeFile]) -> dict[str, int]:
+    """Those bases of these volumes that a host has not, with their sizes."""
+    bases = {file.base: file.base_bytes for file in files if file.base}
+    return {base: size for base, size in bases.items() if not there.has_base(base)}
 
 
 def _content_of(operation: Operation, base: str, size: int, here: Hypervisor) -> Callable[[], Iterator[bytes]]:

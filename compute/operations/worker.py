@@ -214,6 +214,13 @@ def _fail(operation: Operation, error: Exception, details: str) -> None:
 
 def _take_back(operation: Operation) -> bool:
     """Somebody asked for its end: undo it all, also what a dead worker did. Returns whether that waits for the host."""
+    try:
+        if operation.outran():
+            operation.lease.go_on()
+            return _run_steps(operation)
+    except Unreachable as silence:
+        _wait_for_host(operation, silence)
+        return True
     error = _undo(operation, list(operation.steps))
     if error is not None and not past_limit(operation.action, type(operation)):
         _wait_for_host(operation, error)
@@ -237,9 +244,9 @@ def sentence_for(error: Exception) -> str:
 def without_hosts(text: str) -> str:
     """The text without hosts' names, addresses and files, which are the administrators' alone (OSSA-2019-003)."""
     names: set[str] = set()
-    for name, uri in Host.objects.values_list("name", "uri"):
+    for name, uri, address in Host.objects.values_list("name", "uri", "migration_address"):
         parts = urlsplit(uri)
-        names |= {uri, name, parts.netloc, parts.hostname or ""} - {""}
+        names |= {uri, name, address, parts.netloc, parts.hostname or ""} - {""}
     longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     text = re.sub(rf"(?<![\w.-])(?:{longest_first})(?![\w-])", "a host", text) if names else text
     text = re.sub(r"\b[a-z+]+://\S+", "a host", text)

@@ -28,6 +28,7 @@ POST_ONLY = {
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
+    "instance_force_complete",
     "instance_cancel", "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
     "interface_detach", "network_delete", "snapshot_revert", "snapshot_delete", "schedule_switch", "schedule_delete",
 }  # fmt: skip
@@ -60,6 +61,7 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "port_id": instance.ports.get().pk if instance else "00000000-0000-4000-8000-000000000000",
         "snapshot_id": _snapshot(instance),
         "schedule_id": _schedule(instance),
+        "migration_id": 1,
     }
     return reverse(pattern.name, kwargs={name: ids[name] for name in pattern.pattern.converters})
 

@@ -50,6 +50,7 @@ from tests.conftest import Cloud, Persona
 from tests.engine.matrix import assert_gone, calls_made, do, finish, shared_host, strike
 
 __all__ = ["shared_host"]
+SECOND = "second"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -74,7 +75,8 @@ class Story:
         )  # fmt: skip
 
     def create(self, flavor: str = "roomy") -> Instance:
-        """One that is to be built."""
+        """One that is to be built, on the host that is told to fail."""
+        Host.objects.filter(name=SECOND).update(enabled=False)
         wanted = BootRequest(name="web", flavor_id=flavor, image_id=str(self.cloud.image.id), networks=(self.first,))
         return create(self.persona.actor, wanted)[0]
 
@@ -111,6 +113,17 @@ def lose_host(story: Story, instance: Instance) -> None:
     differences(fix=True)
 
 
+def to_another_host(story: Story, instance: Instance) -> Action:
+    """There is a second host, of which nothing else is asked."""
+    room = {"vcpus": 8, "memory_mb": 8192, "disk_gb": 100, "state": "up"}
+    uri = f"{story.host.uri.partition('?')[0]}?host={SECOND}"
+    second, is_new = Host.objects.get_or_create(name=SECOND, defaults={"uri": uri, **room})
+    for host in (story.host, second) if is_new else ():
+        learn(host)
+    Host.objects.filter(pk=second.pk).update(enabled=True)
+    return story.say(instance, "live_migration")
+
+
 # How each operation is asked for, where its name alone does not say it.
 ASK: dict[str, Callable[[Story, Instance], Any]] = {
     "resize": lambda story, one: story.say(one, "resize", flavor_id="large"),
@@ -128,6 +141,7 @@ ASK: dict[str, Callable[[Story, Instance], Any]] = {
     "create_snapshot": lambda story, one: story.say(one, "create_snapshot", name=next(story.names), memory=True),
     "revert_snapshot": lambda story, one: story.say(one, "revert_snapshot", snapshot=str(Snapshot.objects.get().pk)),
     "lose_host": lose_host,
+    "live_migration": to_another_host,
     "run_behind_our_back": lambda story, one: hypervisor_of(story.host).start(one.id),
     "delete_snapshot": lambda story, one: story.say(one, "delete_snapshot", snapshot=str(Snapshot.objects.get().pk)),
 }  # fmt: skip
@@ -164,7 +178,8 @@ MORE_ELSEWHERE = frozenset({
     "create", "delete", "force_delete", "pause", "unpause", "suspend", "resume", "trigger_crash_dump", "restore",
     "inject_network_info", "soft_delete", "resize", "confirmResize", "revertResize", "rescue", "unrescue", "rebuild",
     "shelve", "unshelve", "create_image", "create_backup", "live_resize", "attach_interface", "detach_interface",
-    "evacuate", "add_fixed_ip", "remove_fixed_ip", "create_snapshot", "revert_snapshot", "delete_snapshot",
+    "evacuate", "live_migration", "add_fixed_ip", "remove_fixed_ip", "create_snapshot", "revert_snapshot",
+    "delete_snapshot",
 })  # fmt: skip
 # How a guest may be in each state; in error and while a resize is open anyhow.
 POWER = {

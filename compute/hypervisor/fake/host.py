@@ -51,7 +51,7 @@ class FakeHost(Faulty):
             hostname=self._state.name,
             uuid=str(uuids.uuid5(uuids.NAMESPACE_URL, self.uri)),
             hypervisor_type="fake",
-            hypervisor_version=1_000_000,
+            hypervisor_version=self._size("version", 1_000_000),
             libvirt_version=0,
             architecture="x86_64",
             domain_type="qemu",

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import libvirt
+from lxml import etree
 
 from compute.hypervisor.interface import Gone, Guest, GuestUsage, Observed, PowerState
 from compute.hypervisor.libvirt import xml
@@ -20,6 +21,7 @@ from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.growth import Growth
 from compute.hypervisor.libvirt.inspection import Inspection
 from compute.hypervisor.libvirt.interruptions import Interruptions
+from compute.hypervisor.libvirt.migration import Migration
 from compute.hypervisor.libvirt.moving import Moving
 from compute.hypervisor.libvirt.snapshots import Snapshots
 
@@ -52,7 +54,7 @@ POWER_STATES = {
 }
 
 
-class Guests(Diagnostics, Growth, Interruptions, Snapshots, Devices, Copies, Moving, Inspection, Consoles):
+class Guests(Diagnostics, Growth, Interruptions, Migration, Snapshots, Devices, Copies, Moving, Inspection, Consoles):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]
@@ -88,14 +90,7 @@ class Guests(Diagnostics, Growth, Interruptions, Snapshots, Devices, Copies, Mov
     @plain_errors()
     def define(self, guest: Guest) -> None:
         """See the interface."""
-        facts = self.facts()
-        place = xml.Place(
-            domain_type=facts.domain_type,
-            architecture=facts.architecture,
-            console_log=self.make_console_log(guest.uuid),
-            sources=tuple(self.disk_source(disk) for disk in guest.disks),
-        )
-        self._session.connection().defineXMLFlags(xml.to_string(xml.domain(guest, place)), 0)
+        self._session.connection().defineXMLFlags(xml.to_string(self.definition(guest)), 0)
         self._managed[guest.uuid] = True
 
     @plain_errors()
@@ -143,6 +138,17 @@ class Guests(Diagnostics, Growth, Interruptions, Snapshots, Devices, Copies, Mov
         self.delete_console_log(uuid)
 
     # within ---------------------------------------------------------------------------------------
+    def definition(self, guest: Guest) -> etree._Element:
+        """The guest as this host is to define it; its console log is there. Raises Gone for a disk that is not."""
+        facts = self.facts()
+        place = xml.Place(
+            domain_type=facts.domain_type,
+            architecture=facts.architecture,
+            console_log=self.make_console_log(guest.uuid),
+            sources=tuple(self.disk_source(disk) for disk in guest.disks),
+        )
+        return xml.domain(guest, place)
+
     def _observed(self, domain: Any, state: int) -> Observed:
         uuid = UUID(domain.UUIDString())
         if uuid not in self._managed:

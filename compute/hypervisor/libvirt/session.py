@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterator
 from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -73,6 +75,17 @@ class Session:
         if not event_loop.ensure():
             raise Unsupported("This process inherited a connection to libvirt and cannot wait for events.")
         return opening.open_now(self.uri, self.ways)
+
+    @contextmanager
+    def own_connection(self) -> Iterator[Any]:
+        """A connection that nothing else uses, for one long call. In a forked process it has no keepalive."""
+        fence.check()
+        connection = opening.open_now(self.uri, self.ways)
+        try:
+            yield connection
+        finally:
+            with suppress(libvirt.libvirtError):  # it may be what was lost
+                connection.close()
 
     def close(self) -> None:
         """Let the connection go. A later call opens a new one."""

@@ -49,19 +49,19 @@ Crash dumps.
 Servers have a description of their own, in place of the name's copy.
 (Volumes of shelved servers.)
 The actions of deleted servers can be read.
-(Forcing a live migration to complete.)
+A live migration can be forced to complete.
 (Server migrations.)
-(Aborting a live migration.)
-(Block migration chooses by itself.)
+A live migration that runs can be aborted.
+Whether a live migration copies disks can be left to it (auto); disk_over_commit is gone.
 Servers have tags, and lists are filtered by them.
 (Versions by the header that all OpenStack services share; here it always was.)
 A hypervisor's CPU is an object instead of a text.
 Evacuating checks the host that is asked for, unless forced.
-(Live migration checks the host.)
+A live migration to a named host can be forced past the filters.
 (Console tokens of every kind can be looked up.)
 Tags on network cards at creation (of disks, which come with volumes, not).
 Lists of hypervisors have pages.
-(Live migration checks in the background.)
+A live migration is answered before a host was looked for.
 Lists of key pairs have pages.
 The proxies of images, networks and security groups are gone, and their limits with them.
 Networks must be named at creation, and may be auto or none.
@@ -92,10 +92,10 @@ Flavors show their extra specs.
 The steps of an action say on which host they ran; the name is for administrators.
 Servers show the certificates that their image must be signed with: none here.
 Server groups have one policy with rules.
-(Aborting a queued live migration.)
+A live migration that has not begun can be aborted, too.
 Lists of servers and actions are filtered by changes-before.
 (The type of a boot volume.)
-Forcing an evacuation is gone.
+Forcing an evacuation or a live migration is gone.
 (Cells that do not answer.)
 Network cards show their tag.
 A server shown by itself says which groups it is in.

@@ -21,6 +21,7 @@ from portal.api.compute import (
     interfaces,
     keypairs,
     limits,
+    migrations,
     proxies,
     security_groups,
     server_groups,
@@ -57,6 +58,8 @@ SERVERS = [
     path("servers/<server_id>/os-volume_attachments", server_parts.VolumeAttachments.as_view()),
     path("servers/<server_id>/os-security-groups", server_parts.ServerSecurityGroups.as_view()),
     path("servers/<server_id>/os-server-password", server_parts.ServerPassword.as_view()),
+    path("servers/<server_id>/migrations/<migration_id>", migrations.ServerMigration.as_view()),
+    path("servers/<server_id>/migrations/<migration_id>/action", migrations.ServerMigrationAction.as_view()),
     path("servers/<server_id>/os-instance-actions", instance_actions.InstanceActions.as_view()),
     path("servers/<server_id>/os-instance-actions/<request_id>", instance_actions.InstanceAction.as_view()),
 ]

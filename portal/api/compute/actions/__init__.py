@@ -20,6 +20,7 @@ from portal.api.compute.actions.evacuate import evacuate
 from portal.api.compute.actions.handler import Answer, Handler, in_versions, plain
 from portal.api.compute.actions.image import create_backup, create_image
 from portal.api.compute.actions.lock import lock, unlock
+from portal.api.compute.actions.migrate_live import migrate_live
 from portal.api.compute.actions.network import add_fixed_ip, add_group, remove_fixed_ip, remove_group
 from portal.api.compute.actions.reboot import reboot
 from portal.api.compute.actions.rebuild import rebuild
@@ -53,6 +54,7 @@ HANDLERS: dict[str, Handler] = {
     "resize": resize,
     "confirmResize": plain(ConfirmResize, 204),
     "revertResize": plain(RevertResize),
+    "os-migrateLive": migrate_live,
     "createImage": create_image,
     "createBackup": create_backup,
     "shelve": plain(Shelve),
