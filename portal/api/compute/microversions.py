@@ -75,7 +75,7 @@ Actions on fixed and floating addresses are gone.
 Creating an image answers with its id.
 (Request ids under the name that all services share; here they always were.)
 A server shows its flavor as it was, instead of a link to it.
-(Diagnostics in one form.)
+Diagnostics come in one form, the same for every driver.
 Tags on attached network cards (on disks not).
 (Quota classes lose what the network API has.)
 Everybody sees the steps of an action; administrators alone their tracebacks.
