@@ -26,7 +26,7 @@ from compute.images.sweep import sweep
 from compute.models import Change, Host, HostState
 from compute.operations import doorbell, relocation_steps
 from compute.operations.automatic import Automatic
-from compute.operations.resize import confirm_overdue
+from compute.operations.resize_end import confirm_overdue
 from compute.operations.schedules import run_due
 from compute.operations.shelve import offload_due
 from compute.operations.soft_delete import reclaim

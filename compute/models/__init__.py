@@ -12,7 +12,7 @@ from compute.models.host_check import HostCheck
 from compute.models.image import Image, ImageStatus, ImageVisibility
 from compute.models.instance import Fault, Instance
 from compute.models.keypair import KeyPair
-from compute.models.migration import OPEN_MIGRATIONS, Migration, MigrationStatus, MigrationType
+from compute.models.migration import LIVE_IN_PROGRESS, OPEN_MIGRATIONS, Migration, MigrationStatus, MigrationType
 from compute.models.network import (
     Network,
     NetworkRemoval,
@@ -34,6 +34,7 @@ __all__ = [
     "DEFAULT_LIMITS",
     "EVACUATE_AFTER_KEY",
     "EVACUATE_KEY",
+    "LIVE_IN_PROGRESS",
     "OPEN_MIGRATIONS",
     "OPEN_STATES",
     "ZONE_KEY",

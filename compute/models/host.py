@@ -80,6 +80,8 @@ class Host(models.Model):
     storage_id = models.CharField(
         max_length=64, blank=True, default="", editable=False, help_text="Which storage its pool lies on, as last seen."
     )
+    storage_since = models.DateTimeField(null=True, blank=True, editable=False, help_text="It was another until then.")
+    storage_seen_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When it was looked at.")
     console_address = models.CharField(max_length=255, default="127.0.0.1")
     migration_address = models.CharField(
         max_length=255,

@@ -58,6 +58,15 @@ OPEN_MIGRATIONS = (
 )
 
 
+# Of a live one, what its instance shows of it, and can abort.
+LIVE_IN_PROGRESS = (
+    MigrationStatus.QUEUED,
+    MigrationStatus.PREPARING,
+    MigrationStatus.RUNNING,
+    MigrationStatus.POST_MIGRATING,
+)
+
+
 class Migration(models.Model):
     """One resize, cold or live migration, or evacuation, from the request until it is confirmed, taken back or over.
 

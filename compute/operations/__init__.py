@@ -17,7 +17,8 @@ from compute.operations.pause import Pause, Unpause
 from compute.operations.power import HardReboot, KeepOff, SoftReboot, Start, Stop
 from compute.operations.rebuild import Rebuild
 from compute.operations.rescue import Rescue, Unrescue
-from compute.operations.resize import ConfirmResize, Resize, RevertResize
+from compute.operations.resize import Migrate, Resize
+from compute.operations.resize_end import ConfirmResize, RevertResize
 from compute.operations.shelve import Shelve, ShelveOffload, Unshelve
 from compute.operations.snapshot import CreateBackup, CreateImage
 from compute.operations.soft_delete import Restore, SoftDelete
@@ -43,6 +44,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Suspend,
         Resize,
         LiveResize,
+        Migrate,
         LiveMigration,
         Rescue,
         Rebuild,

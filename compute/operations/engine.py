@@ -181,6 +181,9 @@ class Operation:
     def completed(self) -> None:
         """Runs in the transaction of success: what must change together with the instance's state."""
 
+    def failed(self) -> None:
+        """Runs in the transaction that ends it after its undo, failed or cancelled: what must change with that."""
+
     @classmethod
     def cancelled(cls, action: Action) -> None:
         """Runs in the transaction that cancels an open action: what the request took and no undo will give back."""

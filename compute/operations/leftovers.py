@@ -19,7 +19,7 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from compute.hosts.storage import identify, may_share_storage, neighbours
+from compute.hosts.storage import are_surely_apart, identify, may_share_storage
 from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
 from compute.operations.layout import Layout
@@ -34,13 +34,7 @@ def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: 
         if departed(host, {instance_id}):  # asked again: a request may have come since
             log.warning("host %s: removing the guest of %s, which is not there any more", host.name, instance_id)
             hypervisor.remove(instance_id)
-    doomed = abandoned(host, owners(names) | here)
-    if doomed:
-        try:
-            identify(host, hypervisor)  # what another host sees too by now is not deleted
-        except Busy:
-            doomed = []  # the next look will tell
-    for instance_id in doomed:
+    for instance_id in _abandoned_now(host, hypervisor, owners(names) | here):
         if abandoned(host, {instance_id}):
             log.warning("host %s: removing what is left of the disks of %s", host.name, instance_id)
             for volume in hypervisor.volumes(prefix=str(instance_id)):
@@ -51,6 +45,17 @@ def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: 
             hypervisor.delete_volume(volume)
 
 
+def _abandoned_now(host: Host, hypervisor: Hypervisor, present: set[UUID]) -> list[UUID]:
+    """The same as ``abandoned``, after a look at the host's storage: it may be another by now."""
+    if not departed(host, present):
+        return []
+    try:
+        identify(host, hypervisor)
+    except Busy:
+        return []  # the next look will tell
+    return abandoned(host, present)
+
+
 def departed(host: Host, present: set[UUID]) -> list[UUID]:
     """Those of these instances whose guests have no business on a host.
 
@@ -58,24 +63,29 @@ def departed(host: Host, present: set[UUID]) -> list[UUID]:
     host that is not over. Instances that this database does not know are another's.
     """
     gone = Q(deleted_at__lt=_settled())
-    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host)) & ~Q(pk__in=_moving([host.pk]))
+    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host)) & ~Q(pk__in=_moving(host))
     return list(Instance.objects.filter(gone | elsewhere, pk__in=present).values_list("pk", flat=True))
 
 
 def abandoned(host: Host, present: set[UUID]) -> list[UUID]:
     """Those of the departed whose volumes nobody needs, neither here nor on a host that may see them too."""
     found = departed(host, present)
-    near = list(neighbours(host)) if found else []
-    if not near:
-        return found
-    needed = Instance.objects.alive().filter(Q(host__in=near) | Q(pk__in=_moving(near)), pk__in=found)
-    kept = set(needed.values_list("pk", flat=True))
-    return [instance_id for instance_id in found if instance_id not in kept]
+    moving = Migration.objects.filter(instance__in=found, status__in=OPEN_MIGRATIONS)
+    ends: dict[UUID, set[int]] = {}
+    for instance_id, *hosts in moving.values_list("instance", "source_host", "dest_host"):
+        ends.setdefault(instance_id, set()).update(key for key in hosts if key is not None)
+    needed = set()
+    for instance in Instance.objects.alive().filter(pk__in=found):
+        keys = ends.get(instance.pk, set()) | ({instance.host_id} if instance.host_id is not None else set())
+        users = Host.objects.filter(pk__in=keys)
+        if not all(are_surely_apart(host, user, instance.updated_at) for user in users):
+            needed.add(instance.pk)
+    return [instance_id for instance_id in found if instance_id not in needed]
 
 
-def _moving(host_ids: list[int]) -> QuerySet[Migration, UUID]:
-    """The instances with a move to or from these hosts that is not over."""
-    theirs = Q(source_host__in=host_ids) | Q(dest_host__in=host_ids)
+def _moving(host: Host) -> QuerySet[Migration, UUID]:
+    """The instances with a move to or from a host that is not over."""
+    theirs = Q(source_host=host) | Q(dest_host=host)
     return Migration.objects.filter(theirs, status__in=OPEN_MIGRATIONS).values_list("instance", flat=True)
 
 

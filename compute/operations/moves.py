@@ -28,6 +28,7 @@ from scheduler.pick import Request, place
 
 log = logging.getLogger(__name__)
 
+UNAVAILABLE = "Service is unavailable at this time."
 PROBE_BYTES = 512
 BUSY_SECONDS = 1.0
 
@@ -36,7 +37,7 @@ BUSY_SECONDS = 1.0
 def check_source(instance: Instance) -> Host:
     """The host that an instance is on. Raises Conflict when nothing can be asked of it now."""
     if instance.host is None or not instance.host.is_up:
-        raise Conflict("Service is unavailable at this time.")
+        raise Conflict(UNAVAILABLE)
     return instance.host
 
 
@@ -121,6 +122,12 @@ def try_next(operation: Operation, migration: Migration, error: Exception) -> bo
     operation.note(tried=[*tried(operation), host.pk], failures=failures)
     announce("server", operation.instance.pk, operation.instance.project_id)
     return len(tried(operation)) < settings.SCHEDULER_MAX_ATTEMPTS
+
+
+def is_surely_off(host: Host) -> bool:
+    """Whether it is confirmed that nothing runs on a host: it was fenced, or somebody has said so."""
+    host.refresh_from_db()
+    return host.is_fenced
 
 
 # storage --------------------------------------------------------------------------------------------

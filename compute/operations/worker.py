@@ -209,6 +209,7 @@ def _fail(operation: Operation, error: Exception, details: str) -> None:
     fields = {"vm_state": state} if state else {}
     with transaction.atomic():
         _finish(operation, ActionState.ERROR, sentence, fields)
+        operation.failed()
         Fault.objects.create(instance=operation.instance, message=sentence[:255], details=details)
 
 
@@ -229,6 +230,7 @@ def _take_back(operation: Operation) -> bool:
     state = operation.failed_as()
     with transaction.atomic():
         _finish(operation, ActionState.CANCELLED, sentence, {"vm_state": state} if state else {})
+        operation.failed()
         if state == VmState.ERROR:
             Fault.objects.create(instance=operation.instance, message=sentence[:255])
     return False

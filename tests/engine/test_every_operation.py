@@ -113,7 +113,7 @@ def lose_host(story: Story, instance: Instance) -> None:
     differences(fix=True)
 
 
-def to_another_host(story: Story, instance: Instance) -> Action:
+def to_another_host(story: Story, instance: Instance, name: str) -> Action:
     """There is a second host, of which nothing else is asked."""
     room = {"vcpus": 8, "memory_mb": 8192, "disk_gb": 100, "state": "up"}
     uri = f"{story.host.uri.partition('?')[0]}?host={SECOND}"
@@ -121,12 +121,13 @@ def to_another_host(story: Story, instance: Instance) -> Action:
     for host in (story.host, second) if is_new else ():
         learn(host)
     Host.objects.filter(pk=second.pk).update(enabled=True)
-    return story.say(instance, "live_migration")
+    return story.say(instance, name)
 
 
 # How each operation is asked for, where its name alone does not say it.
 ASK: dict[str, Callable[[Story, Instance], Any]] = {
     "resize": lambda story, one: story.say(one, "resize", flavor_id="large"),
+    "migrate": lambda story, one: to_another_host(story, one, "migrate"),
     "live_resize": lambda story, one: story.say(one, "live_resize", flavor_id="more"),
     "rebuild": lambda story, one: rebuild(story.persona.actor, one, RebuildRequest(str(story.cloud.image.id))),
     "change_password": lambda story, one: change_password(story.persona.actor, one, password="new"),
@@ -141,7 +142,7 @@ ASK: dict[str, Callable[[Story, Instance], Any]] = {
     "create_snapshot": lambda story, one: story.say(one, "create_snapshot", name=next(story.names), memory=True),
     "revert_snapshot": lambda story, one: story.say(one, "revert_snapshot", snapshot=str(Snapshot.objects.get().pk)),
     "lose_host": lose_host,
-    "live_migration": to_another_host,
+    "live_migration": lambda story, one: to_another_host(story, one, "live_migration"),
     "run_behind_our_back": lambda story, one: hypervisor_of(story.host).start(one.id),
     "delete_snapshot": lambda story, one: story.say(one, "delete_snapshot", snapshot=str(Snapshot.objects.get().pk)),
 }  # fmt: skip
@@ -200,7 +201,11 @@ def story(cloud: Cloud, alice: Persona, shared_host: Host, settings: Any) -> Sto
     return Story(cloud, alice, shared_host, settings)
 
 
-@pytest.mark.parametrize("name", OPERATIONS)
+# What leads from one host to another has two that can fail: test_every_move.py.
+BETWEEN_HOSTS = frozenset({"migrate"})
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name not in BETWEEN_HOSTS])
 def test_whatever_happens_to_the_host_or_the_worker_it_ends_soundly(story: Story, name: str) -> None:
     kinds = [("hang", "before"), ("hang", "after")]
     kinds += [] if name in MORE_ELSEWHERE else [("fail", "before"), ("kill", "before"), ("kill", "after")]

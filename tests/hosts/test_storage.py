@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.registration import learn
-from compute.hosts.storage import identify, may_share_storage, neighbours, shares_storage
+from compute.hosts.storage import are_surely_apart, identify, shares_storage
 from compute.hosts.watch import HostWatch
 from compute.models import Host, HostState, Instance, Migration
 from compute.operations import leftovers
@@ -65,13 +65,36 @@ def migration(instance: Instance, source: Host, target: Host, **fields: Any) -> 
 def test_hosts_that_see_the_same_say_so(hosts: list[Host]) -> None:
     first, second, third = hosts
     assert shares_storage(first, second) and shares_storage(second, first) and shares_storage(third, third)
-    assert not shares_storage(first, third) and not may_share_storage(first, third)
-    assert list(neighbours(first)) == [second.pk]
-    assert list(neighbours(third)) == []
+    assert not shares_storage(first, third)
     unknown = Host.objects.create(name="new", uri="fake://new")
-    assert not shares_storage(unknown, first) and may_share_storage(unknown, first)
-    assert not shares_storage(unknown, Host(name="other", storage_id=""))
-    assert list(neighbours(first)) == [second.pk, unknown.pk]
+    assert not shares_storage(unknown, first) and not shares_storage(unknown, Host(name="other"))
+
+
+def test_apart_is_only_who_was_seen_to_be_since(hosts: list[Host]) -> None:
+    first, second, third = hosts
+    past, future = timezone.now() - LONG_AGO, timezone.now() + LONG_AGO
+    assert are_surely_apart(first, third, past)
+    assert not are_surely_apart(third, first, past)  # the first was looked at before the third became what it is
+    identify(first, hypervisor_of(first))
+    assert are_surely_apart(third, first, past)
+    assert not are_surely_apart(third, first, future)
+    assert not are_surely_apart(first, second, past) and not are_surely_apart(first, first, past)
+    unknown = Host.objects.create(name="new", uri="fake://new")
+    assert not are_surely_apart(first, unknown, past) and not are_surely_apart(unknown, first, past)
+
+
+def test_a_marker_that_was_lost_costs_nobody_a_disk(hosts: list[Host], instance: Instance) -> None:
+    """The one host makes a new marker, and the other has not seen it yet."""
+    first, second, _ = hosts
+    before = volumes(first, instance)
+    Host.objects.filter(pk=first.pk).update(storage_id="the old one")
+    Host.objects.filter(pk=second.pk).update(storage_id="the old one")
+    for _ in range(2):
+        look(second)
+        assert volumes(first, instance) == before
+    look(first)
+    look(second)
+    assert volumes(first, instance) == before
 
 
 def test_storage_that_has_changed_is_noticed_by_the_next_look(hosts: list[Host], tmp_path: Path) -> None:
@@ -80,9 +103,11 @@ def test_storage_that_has_changed_is_noticed_by_the_next_look(hosts: list[Host],
     look(third)
     third.refresh_from_db()
     assert third.storage_id == hypervisor_of(third).storage_id()
-    before = third.updated_at
+    before = Host.objects.get(pk=third.pk)
     identify(third, hypervisor_of(third))
-    assert Host.objects.get(pk=third.pk).updated_at == before
+    after = Host.objects.get(pk=third.pk)
+    assert (after.updated_at, after.storage_since) == (before.updated_at, before.storage_since)
+    assert before.storage_seen_at is not None and after.storage_seen_at > before.storage_seen_at
 
 
 def test_volumes_of_an_instance_on_another_host_with_the_same_storage_stay(
@@ -114,6 +139,9 @@ def test_what_was_left_on_storage_of_its_own_goes(hosts: list[Host], instance: I
     third = hosts[2]
     hypervisor_of(third).create_volume(f"{instance.id}-root", 512)
     look(third)
+    assert volumes(third, instance)  # the first was not looked at since
+    look(hosts[0])
+    look(third)
     assert volumes(third, instance) == set()
     assert volumes(hosts[0], instance)
 
@@ -141,6 +169,7 @@ def test_neither_host_of_a_move_that_is_not_over_is_touched(hosts: list[Host], i
     assert hypervisor_of(first).guest(instance.id) is not None
     Migration.objects.update(status="confirmed")
     Instance.objects.update(updated_at=timezone.now() - LONG_AGO)
+    look(third)
     look(first)
     assert volumes(first, instance) == set()
     assert hypervisor_of(first).guest(instance.id) is None

@@ -222,7 +222,13 @@ def settle() -> None:
 @pytest.mark.parametrize("to", ["another host", "no host"])
 def test_what_moved_away_is_removed_where_it_was(host, instance, to):
     """Evacuated, shelved, or a boot that went to the next host when this one did not answer."""
-    other = Host.objects.create(name="other", uri="fake://other", state="up", storage_id="its own")
+    other = Host.objects.create(
+        name="other",
+        uri="fake://other",
+        state="up",
+        storage_id="its own",
+        storage_seen_at=timezone.now() + timedelta(hours=1),
+    )
     Instance.objects.update(host=other if to == "another host" else None, vm_state="error")
     driver = hypervisor_of(host)
     HostWatch(host)._sync(driver, at_start=True)

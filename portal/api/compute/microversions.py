@@ -50,7 +50,7 @@ Servers have a description of their own, in place of the name's copy.
 (Volumes of shelved servers.)
 The actions of deleted servers can be read.
 A live migration can be forced to complete.
-(Server migrations.)
+A server's live migrations under way are shown, and migrations say their kind.
 A live migration that runs can be aborted.
 Whether a live migration copies disks can be left to it (auto); disk_over_commit is gone.
 Servers have tags, and lists are filtered by them.
@@ -83,17 +83,17 @@ Tags at creation.
 Hypervisors and services are known by UUID; their searches are gone, and services are changed by their UUID.
 Rebuilding changes the key pair.
 Flavors have a description, which can be changed.
-(Cold migration to a named host.)
+Cold migration to a named host.
 Files cannot be injected; their limits are gone.
 Lists of actions have pages and a time of change.
-(Lists of migrations have pages.)
+Lists of migrations have pages, and are filtered by changes-since.
 (Volumes that several servers use.)
 Flavors show their extra specs.
 The steps of an action say on which host they ran; the name is for administrators.
 Servers show the certificates that their image must be signed with: none here.
 Server groups have one policy with rules.
 A live migration that has not begun can be aborted, too.
-Lists of servers and actions are filtered by changes-before.
+Lists of servers, actions and migrations are filtered by changes-before.
 (The type of a boot volume.)
 Forcing an evacuation or a live migration is gone.
 (Cells that do not answer.)
@@ -107,7 +107,7 @@ Unknown query parameters are an error; PUT answers with the whole server; no swa
 Unshelving into a zone.
 (The topology of a server.)
 (Volumes that are deleted with their server, at attachment.)
-(Migrations say whose they are.)
+Migrations say whose they are, and are filtered by that.
 Images cached on the hosts of an aggregate.
 (Accelerators.)
 Everybody filters servers by zone, key pair, times and states.

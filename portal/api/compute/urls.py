@@ -58,6 +58,7 @@ SERVERS = [
     path("servers/<server_id>/os-volume_attachments", server_parts.VolumeAttachments.as_view()),
     path("servers/<server_id>/os-security-groups", server_parts.ServerSecurityGroups.as_view()),
     path("servers/<server_id>/os-server-password", server_parts.ServerPassword.as_view()),
+    path("servers/<server_id>/migrations", migrations.ServerMigrations.as_view()),
     path("servers/<server_id>/migrations/<migration_id>", migrations.ServerMigration.as_view()),
     path("servers/<server_id>/migrations/<migration_id>/action", migrations.ServerMigrationAction.as_view()),
     path("servers/<server_id>/os-instance-actions", instance_actions.InstanceActions.as_view()),
@@ -98,6 +99,7 @@ HOSTS = [
     path("os-hypervisors/<hypervisor_id>/search", hosts.HypervisorSearch.as_view()),
     path("os-hypervisors/<hypervisor_id>/servers", hosts.HypervisorServers.as_view()),
     path("os-hypervisors/<hypervisor_id>/uptime", hosts.HypervisorUptime.as_view()),
+    path("os-migrations", migrations.Migrations.as_view()),
     path("os-services", services.Services.as_view()),
     path("os-services/<service_id>", services.ServiceView.as_view()),
 ]

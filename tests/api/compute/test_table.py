@@ -58,7 +58,7 @@ def version_of(call: Call) -> str:
 def _migration(cloud: Cloud, instance: Instance) -> Migration:
     return Migration.objects.create(
         instance=instance, source_host=cloud.host, old_flavor=instance.flavor, new_flavor=instance.flavor,
-        migration_type="live-migration", status="completed", old_vm_state="active",
+        migration_type="live-migration", status="running", old_vm_state="active",
     )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def test_a_stranger_finds_nothing(path_of: Callable[[Call], str], charlie: Perso
     """Charlie may do with his own project whatever a project's people may."""
     Assignment.objects.create(user=charlie.user, role=Role.objects.get(name="manager"), project=charlie.project)
     before = everything()
-    owned = [call for call in CALLS if any(part in call.path for part in OWNED)]
+    owned = [one for one in CALLS if any(part in one.path for part in OWNED) and rules()[one.rule].role != "admin"]
     assert len(owned) > 20
     for call in owned:
         response = send(charlie, call, path_of(call))

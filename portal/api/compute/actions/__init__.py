@@ -10,7 +10,7 @@ from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.pause import Pause, Unpause
 from compute.operations.power import Start, Stop
 from compute.operations.rescue import Unrescue
-from compute.operations.resize import ConfirmResize, RevertResize
+from compute.operations.resize_end import ConfirmResize, RevertResize
 from compute.operations.shelve import Shelve, ShelveOffload
 from compute.operations.soft_delete import Restore
 from compute.operations.suspend import Resume, Suspend
@@ -20,6 +20,7 @@ from portal.api.compute.actions.evacuate import evacuate
 from portal.api.compute.actions.handler import Answer, Handler, in_versions, plain
 from portal.api.compute.actions.image import create_backup, create_image
 from portal.api.compute.actions.lock import lock, unlock
+from portal.api.compute.actions.migrate import migrate
 from portal.api.compute.actions.migrate_live import migrate_live
 from portal.api.compute.actions.network import add_fixed_ip, add_group, remove_fixed_ip, remove_group
 from portal.api.compute.actions.reboot import reboot
@@ -51,6 +52,7 @@ HANDLERS: dict[str, Handler] = {
     "rebuild": rebuild,
     "rescue": rescue,
     "unrescue": plain(Unrescue),
+    "migrate": migrate,
     "resize": resize,
     "confirmResize": plain(ConfirmResize, 204),
     "revertResize": plain(RevertResize),
