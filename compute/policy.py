@@ -188,6 +188,7 @@ declare(
     Rule("nacelle:capacity", "admin", "See how many servers of each flavor still fit, and how full the hosts are."),
     Rule("nacelle:hosts", "admin", "See hosts with their load."),
     Rule("nacelle:host-add", "admin", "Add a host."),
+    Rule("nacelle:host-adopt", "admin", "See the guests on a host that are not Nacelle's, and adopt them."),
     Rule("nacelle:host-check", "admin", "Check a host, and make what is missing there."),
     Rule("nacelle:host-certificates", "admin", "Make a host's certificate, with the script that installs it."),
     Rule("nacelle:host-fence", "admin", "Fence a host, lift its fence, and say how it is fenced."),

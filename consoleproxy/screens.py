@@ -7,7 +7,7 @@ import socket
 from urllib.parse import urlsplit
 
 from compute.hosts.asking import ask_host
-from compute.hypervisor.interface import Busy, Gone, HypervisorError, VncEndpoint
+from compute.hypervisor.interface import Busy, Gone, HypervisorError, Unsupported, VncEndpoint
 from compute.models import Host
 from consoleproxy.tokens import Grant, Refused
 
@@ -32,6 +32,8 @@ def connect(grant: Grant) -> socket.socket:
             raise
     except (Gone, Busy) as error:
         raise Refused(NOT_RUNNING) from error
+    except Unsupported as error:
+        raise Refused("The instance has no screen that can be shown here.") from error
     except HypervisorError as error:
         raise Refused("The host of the instance does not answer.") from error
     except OSError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q
@@ -13,6 +15,7 @@ from compute.errors import Conflict
 from compute.hosts import known
 from compute.hosts.asking import ask
 from compute.hosts.findings import Finding, Other, Severity, Surroundings, judge
+from compute.hosts.strangers import as_json
 from compute.hosts.survey import Named, Survey, survey
 from compute.hypervisor.interface import HypervisorError
 from compute.models import Host, HostCheck, Instance, Network, Subnet, announce
@@ -98,6 +101,7 @@ def keep(host: Host, found: Survey, findings: list[Finding]) -> None:
         "at": timezone.now(),
         "details": {name: details[name] for name in KEPT},
         "findings": [one.as_json() for one in findings],
+        "guests": [as_json(host, guest) for guest in found.foreign],
     }
     HostCheck.objects.update_or_create(host=host, defaults=fields)
 
@@ -110,3 +114,18 @@ def last_check(host: Host) -> HostCheck | None:
 def first_error(findings: list[Finding]) -> str:
     """The sentence of what must be put right before instances can be run there; empty if nothing."""
     return next((one.sentence for one in findings if one.severity == Severity.ERROR), "")
+
+
+def strangers(host: Host) -> list[dict[str, Any]]:
+    """The guests that the last check saw and that are no instances; as ``as_json`` keeps them."""
+    check = last_check(host)
+    found = check.guests if check else []
+    known = {
+        str(key) for key in Instance.objects.filter(pk__in=[one["id"] for one in found]).values_list("pk", flat=True)
+    }
+    return [one for one in found if one["id"] not in known]
+
+
+def stranger(host: Host, guest_id: UUID) -> dict[str, Any] | None:
+    """One of them."""
+    return next((one for one in strangers(host) if one["id"] == str(guest_id)), None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from compute.hosts.checks import last_check
+from compute.hosts.checks import last_check, strangers
 from compute.models import Host
 
 GIB = 1024**3
@@ -56,3 +56,13 @@ def findings(host: Host) -> Iterator[str]:
     check = last_check(host)
     for one in check.findings if check else ():
         yield f"{one['severity']:<8} {one['sentence']} {one['what_to_do']}".rstrip()
+
+
+def guests(host: Host) -> Iterator[str]:
+    """The guests on it that are not Nacelle's, as the last check saw them."""
+    for one in strangers(host):
+        disks = ", ".join(disk["source"] for disk in one["disks"] if disk["source"])
+        macs = ", ".join(card["mac"] for card in one["cards"])
+        sizes = f"{one['vcpus']} vCPUs {one['memory_mb']} MiB"
+        yield f"{one['id']} {one['name']} {one['state']} {sizes} {disks} {macs}".rstrip()
+        yield from (f"    cannot be adopted: {why}" for why in one["objections"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from compute.hypervisor.adoption import ForeignGuest
 from compute.hypervisor.inspection import CpuComparison, HostDetails
 from compute.hypervisor.interface import HostFacts, Hypervisor, HypervisorError, NetworkSpec
 
@@ -29,6 +30,7 @@ class Survey:
     details: HostDetails
     cpus: dict[str, CpuComparison] = field(default_factory=dict)  # by the other's CPU
     failed: dict[str, str] = field(default_factory=dict)
+    foreign: tuple[ForeignGuest, ...] = ()
 
 
 def survey(hypervisor: Hypervisor, networks: Iterable[Named], cpus: Iterable[str]) -> Survey:
@@ -46,4 +48,5 @@ def survey(hypervisor: Hypervisor, networks: Iterable[Named], cpus: Iterable[str
         details=hypervisor.inspect(),
         cpus={cpu: hypervisor.compare_cpu(cpu) for cpu in sorted(set(cpus))},
         failed=failed,
+        foreign=hypervisor.foreign(),
     )

@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from compute.hypervisor.about_hosts import HostFacts, HostUsage, NumaCell
+from compute.hypervisor.adoption import Adoption
 from compute.hypervisor.diagnostics import Diagnostics
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 from compute.hypervisor.growth import Growth
@@ -207,7 +208,7 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Diagnostics, Growth, Inspection, Migration, Moving, Snapshots, Protocol):
+class Hypervisor(Adoption, Diagnostics, Growth, Inspection, Migration, Moving, Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str

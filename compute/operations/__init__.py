@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compute.operations.adopt import Adopt
 from compute.operations.boot import Boot
 from compute.operations.crash_dump import CrashDump
 from compute.operations.delete import Delete, ForceDelete
@@ -29,6 +30,7 @@ OPERATIONS: dict[str, type[Operation]] = {
     operation.name: operation
     for operation in (
         Boot,
+        Adopt,
         Start,
         Unpause,
         Resume,

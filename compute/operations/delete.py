@@ -15,7 +15,7 @@ from compute.models import Host, Instance, PowerState, TaskState, VmState
 from compute.networks import addresses
 from compute.operations import held, in_place
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import ports_of
+from compute.operations.guest import ports_of, remove_guest
 from portal.identity.actor import Actor
 from scheduler import claims
 
@@ -40,6 +40,7 @@ class Delete(Operation):
     name = "delete"
     label = "Delete"
     policy = "os_compute_api:servers:delete"
+    for_adopted = True
     allowed = frozenset(VmState) - {VmState.DELETED}
     during = TaskState.DELETING
     leads_to = VmState.DELETED
@@ -75,7 +76,7 @@ class Delete(Operation):
     def remove_guest(self) -> None:
         """Cut the power and forget the definition."""
         for host in self._hosts():
-            self.hypervisor_of(host).remove(self.instance.id)
+            remove_guest(self.hypervisor_of(host), self.instance)
 
     def remove_disks(self) -> None:
         """Delete every volume whose name begins with the instance's id."""

@@ -80,6 +80,7 @@ class Operation:
     cancellable: ClassVar[bool] = False  # while it is under way; its undo then leaves the instance as it was
     cancel_policy: ClassVar[str] = "nacelle:actions:cancel"
     in_menu: ClassVar[bool] = True
+    for_adopted: ClassVar[bool] = False  # it leaves the guest's definition and disks as they are
     limit: ClassVar[timedelta] = timedelta(seconds=settings.OPERATION_LIMIT_SECONDS)
     steps: ClassVar[tuple[Step, ...]] = ()
 
@@ -98,6 +99,8 @@ class Operation:
         if instance.locked and not cls.while_locked and not (actor and actor.is_admin):
             return f"Instance {instance.id} is locked"
         verb = cls.novas_name()
+        if instance.is_adopted and not cls.for_adopted:
+            return f"Cannot '{verb}' instance {instance.id}: it was adopted, and its disks and definition stay"
         if instance.vm_state not in cls.allowed:
             return f"Cannot '{verb}' instance {instance.id} while it is in vm_state {instance.vm_state}"
         if instance.task_state is not None and instance.task_state not in cls.over:

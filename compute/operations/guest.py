@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, Nic, Reservation
 from compute.models import Host, Instance, Port
 from compute.operations.layout import Layout
+
+if TYPE_CHECKING:
+    from compute.hypervisor.interface import Hypervisor
+    from compute.operations.engine import Operation
 
 
 def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> Guest:
@@ -30,12 +35,30 @@ def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Po
         nics=tuple(nic_of(port) for port in (ports_of(instance) if ports is None else ports)),
         domain_type=host.domain_type or None,
         console_listen=host.console_address,
-        metadata=(
-            ("name", instance.name),
-            ("project", instance.project_id),
-            ("flavor", str(instance.flavor["name"])),
-        ),
+        metadata=mark_of(instance),
     )
+
+
+def define_guest(operation: Operation) -> None:
+    """The guest is defined as the rows say. An adopted one keeps its own definition, and gets our mark."""
+    instance = operation.instance
+    if instance.is_adopted:
+        operation.hypervisor.adopt(instance.id, mark_of(instance))
+    else:
+        operation.hypervisor.define(guest_of(instance))
+
+
+def remove_guest(hypervisor: Hypervisor, instance: Instance) -> None:
+    """Cut the guest's power and forget its definition. Of an adopted one's disks, those go that it was said to."""
+    if instance.is_adopted:
+        hypervisor.disown(instance.id, tuple(instance.adopted["delete_disks"]))
+    else:
+        hypervisor.remove(instance.id)
+
+
+def mark_of(instance: Instance) -> tuple[tuple[str, str], ...]:
+    """What a definition says of whose it is."""
+    return (("name", instance.name), ("project", instance.project_id), ("flavor", str(instance.flavor["name"])))
 
 
 def ports_of(instance: Instance) -> list[Port]:

@@ -22,6 +22,7 @@ from django.utils import timezone
 from compute.hosts.storage import are_surely_apart, identify, may_share_storage
 from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
+from compute.operations.guest import remove_guest
 from compute.operations.layout import Layout
 
 log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: 
     for instance_id in departed(host, here):
         if departed(host, {instance_id}):  # asked again: a request may have come since
             log.warning("host %s: removing the guest of %s, which is not there any more", host.name, instance_id)
-            hypervisor.remove(instance_id)
+            remove_guest(hypervisor, Instance.objects.get(pk=instance_id))
     for instance_id in _abandoned_now(host, hypervisor, owners(names) | here):
         if abandoned(host, {instance_id}):
             log.warning("host %s: removing what is left of the disks of %s", host.name, instance_id)

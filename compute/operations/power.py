@@ -15,7 +15,7 @@ from compute.models import Host, Port, PowerState, TaskState, VmState
 from compute.networks import removals
 from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import guest_of, ports_of, reservation_of
+from compute.operations.guest import define_guest, ports_of, reservation_of
 
 GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 
@@ -35,7 +35,7 @@ def bring_networks(operation: Operation, host: Host | None = None, *, ports: Ite
 def start_afresh(operation: Operation) -> None:
     """Start from the rows, not from what the host remembers: networks, definition, power."""
     bring_networks(operation)
-    operation.hypervisor.define(guest_of(operation.instance))
+    define_guest(operation)
     operation.hypervisor.start(operation.instance.id)
 
 
@@ -46,6 +46,7 @@ class Start(Operation):
     wire = "os-start"
     label = "Start"
     policy = "os_compute_api:servers:start"
+    for_adopted = True
     allowed = frozenset({VmState.STOPPED})
     during = TaskState.POWERING_ON
     leads_to = VmState.ACTIVE
@@ -67,6 +68,7 @@ class Stop(Operation):
     wire: ClassVar[str | None] = "os-stop"
     label = "Shut off"
     policy = "os_compute_api:servers:stop"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE, VmState.ERROR})
     during = TaskState.POWERING_OFF
     leads_to: ClassVar[VmState | None] = VmState.STOPPED
@@ -108,6 +110,7 @@ class SoftReboot(Operation):
     wire = "reboot"
     label = "Soft reboot"
     policy = "os_compute_api:servers:reboot"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE})
     during = TaskState.REBOOTING
     leads_to = VmState.ACTIVE
@@ -133,6 +136,7 @@ class HardReboot(Operation):
     wire = "reboot"
     label = "Hard reboot"
     policy = "os_compute_api:servers:reboot"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
     # Nova's too, but for a hard reboot that is under way: of two that come at once, one is refused.
     over = frozenset(

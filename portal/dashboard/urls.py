@@ -7,6 +7,7 @@ from typing import Any
 from django.urls import path
 
 from portal.dashboard.views import (
+    adoption,
     aggregates,
     api_access,
     auth,
@@ -123,6 +124,7 @@ urlpatterns: list[Any] = [
     path("cloud/hosts/<int:host_id>/", hosts.host, name="host"),
     path("cloud/hosts/<int:host_id>/edit", host_forms.edit, name="host_edit"),
     path("cloud/hosts/<int:host_id>/check", host_forms.check, name="host_check"),
+    path("cloud/hosts/<int:host_id>/guests/<uuid:guest_id>/adopt", adoption.adopt_guest, name="host_adopt"),
     path("cloud/hosts/<int:host_id>/remove", host_forms.remove, name="host_remove"),
     path("cloud/hosts/<int:host_id>/samples", load.host_samples, name="host_samples"),
     path("cloud/hosts/<int:host_id>/enable", hosts.enable, name="host_enable"),

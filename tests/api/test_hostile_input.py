@@ -112,6 +112,7 @@ def things(cloud: Cloud, alice: Persona, root: Persona) -> dict[str, str]:
         "hypervisor_id": str(cloud.host.id),
         "service_id": str(service),
         "host_id": str(cloud.host.uuid),
+        "guest_id": str(uuid.uuid4()),
         "aggregate_id": str(Aggregate.objects.create(name="rack").pk),
         "pk": str(cloud.network.id),
         "key": "key",
@@ -251,6 +252,7 @@ def bodies(things: dict[str, str]) -> dict[str, Any]:
         "/ports": {"port": port},
         "/security-groups": {"security_group": {"name": "g", "description": "d", "stateful": True}},
         "/nacelle/v1/hosts": {"name": "h", "uri": "fake://h"},
+        "/guests/{guest_id}/adopt": {"project_id": things["project_id"], "name": "n", "delete_disks": True},
         "/nacelle/v1/hosts/tls-script": {"address": "10.0.0.5"},
         "/nacelle/v1/hosts/{host_id}": {
             "name": "h",

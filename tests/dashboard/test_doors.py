@@ -11,11 +11,13 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
-from compute.models import Action, Aggregate, Instance, Relocation, ServerGroup, Snapshot, SnapshotSchedule
+from compute.hosts.strangers import as_json
+from compute.models import Action, Aggregate, HostCheck, Instance, Relocation, ServerGroup, Snapshot, SnapshotSchedule
 from portal.dashboard import context, menus
 from portal.dashboard.urls import urlpatterns
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
+from tests.engine.test_adopt import LEGACY
 
 pytestmark = pytest.mark.django_db
 
@@ -41,6 +43,12 @@ OF_ADMINISTRATORS = {
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
 
 
+def _guest(cloud: Cloud) -> str:
+    """The id of a guest on the host that is not this cloud's."""
+    HostCheck.objects.get_or_create(host=cloud.host, defaults={"guests": [as_json(cloud.host, LEGACY)]})
+    return str(LEGACY.uuid)
+
+
 def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None) -> str:
     """An address of the page, with ids of things that are there where they are asked for."""
     ids = {
@@ -48,6 +56,7 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "image_id": cloud.image.pk,
         "network_id": cloud.network.pk,
         "host_id": cloud.host.pk,
+        "guest_id": _guest(cloud),
         "flavor_id": cloud.nano.pk,
         "key_pair_id": 1,
         "aggregate_id": Aggregate.objects.get_or_create(name="rack")[0].pk,

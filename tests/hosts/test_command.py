@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from compute.hosts.connections import hypervisor_of
 from compute.models import Host
 from tests.conftest import Cloud
+from tests.engine.test_adopt import LEGACY
 
 pytestmark = pytest.mark.django_db
 
@@ -62,3 +64,18 @@ def test_a_script_for_tls_is_written(db: None, settings: Any, tmp_path: Path) ->
     assert host("tls-script", "fd00::5").rstrip().endswith('Then add the host as qemu+tls://[fd00::5]/system"')
     with pytest.raises(CommandError, match="neither a host name nor an address"):
         host("tls-script", "a b")
+
+
+def test_guests_are_listed_and_adopted(cloud: Cloud) -> None:
+    hypervisor_of(cloud.host).put_foreign(LEGACY)  # type: ignore[attr-defined]  # it is a fake one
+    host("check", "host-1")
+    assert host("guests", "host-1").startswith(f"{LEGACY.uuid} legacy running 2 vCPUs 512 MiB /pool/legacy.qcow2")
+    for words, why in (
+        (["legacy", "--project", "nobody"], "There is no project nobody"),
+        (["nobody", "--project", "demo"], "No guest nobody was seen on host-1"),
+    ):
+        with pytest.raises(CommandError, match=why):
+            host("adopt", "host-1", *words)
+    adopted = host("adopt", "host-1", "legacy", "--project", "demo", "--name", "web", "--delete-disks")
+    assert adopted == f"Adopted web ({LEGACY.uuid}) into the project demo.\n"
+    assert host("guests", "host-1") == ""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 
+from compute.hypervisor.fake.adoption import FakeAdoption
 from compute.hypervisor.fake.devices import FakeDevices
 from compute.hypervisor.fake.diagnostics import FakeDiagnostics
 from compute.hypervisor.fake.growth import FakeGrowth
@@ -24,6 +25,7 @@ from compute.hypervisor.fake.state import State
 
 
 class FakeHypervisor(
+    FakeAdoption,
     FakeMoving,
     FakeDevices,
     FakeDiagnostics,

@@ -8,15 +8,18 @@ from typing import Any
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db.models import Q
 
-from compute.errors import ComputeError, NotFound
+from compute.errors import ComputeError, Conflict, NotFound
 from compute.hosts import checks, editing, fence_runs, fencing, lines, registration, removal
 from compute.hosts.findings import Severity
 from compute.hosts.tls_script import tls_script
 from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
 from compute.operations import relocations, ways_off
+from compute.operations.adopt import AdoptRequest, adopt
 from portal.identity.actor import SYSTEM
+from portal.identity.models import Project
 
 LOOK_SECONDS = 0.2
 # Options of `set`, and their types: the fields that may change.
@@ -51,6 +54,8 @@ class Command(BaseCommand):
         for verb, what in (
             ("show", "Show a host."),
             ("check", "Look at a host again, and make what is missing there."),
+            ("guests", "List the guests on a host that are not Nacelle's."),
+            ("adopt", "Make such a guest an instance."),
             ("set", "Change a host."),
             ("remove", "Remove a host without instances."),
             ("fence", "Make sure that a host that is down is off."),
@@ -64,6 +69,13 @@ class Command(BaseCommand):
     def _options_of_set(self, parser: CommandParser) -> None:
         for name, kind in FIELDS.items():
             parser.add_argument(f"--{name.replace('_', '-')}", type=kind, default=None)
+
+    def _options_of_adopt(self, parser: CommandParser) -> None:
+        parser.add_argument("guest", help="Its name on the host, or its UUID.")
+        parser.add_argument("--project", required=True, help="Whose instance it becomes: name or id.")
+        parser.add_argument("--name", default="", help="Default: its title, or its name on the host.")
+        parser.add_argument("--delete-disks", action="store_true", help="Its disks go when the instance is deleted.")
+        parser.add_argument("--anyway", action="store_true", help="Also where it does not fit into the host's room.")
 
     def _options_of_fence(self, parser: CommandParser) -> None:
         parser.add_argument("--confirmed-off", action="store_true", help="You have seen that it is off; run nothing.")
@@ -121,6 +133,21 @@ class Command(BaseCommand):
         removal.remove_host(SYSTEM, host)
         self.stdout.write(f"Removed {host.name}. The machine was left as it is.")
 
+    def _guests(self, options: dict[str, Any]) -> None:
+        for line in lines.guests(find(options["host"])):
+            self.stdout.write(line)
+
+    def _adopt(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        wanted = AdoptRequest(
+            project_id=find_project(options["project"]).pk,
+            name=options["name"],
+            delete_disks=options["delete_disks"],
+            anyway=options["anyway"],
+        )
+        made = adopt(SYSTEM, host, find_guest(host, options["guest"]), wanted)
+        self.stdout.write(f"Adopted {made.name} ({made.pk}) into the project {made.project.name}.")
+
     def _fence(self, options: dict[str, Any]) -> None:
         host = find(options["host"])
         if options["confirmed_off"]:
@@ -161,3 +188,21 @@ def find(text: str) -> Host:
     if found is None:
         raise NotFound(f"There is no host {text}.")
     return found
+
+
+def find_guest(host: Host, text: str) -> UUID:
+    """The guest of this name on a host, by its last check; or any of this UUID. Raises NotFound."""
+    found = [one["id"] for one in checks.strangers(host) if text in (one["name"], one["id"])]
+    with suppress(ValueError):
+        return UUID(found[0] if found else text)
+    raise NotFound(f"No guest {text} was seen on {host.name}; `manage.py host check {host.name}` looks again.")
+
+
+def find_project(text: str) -> Project:
+    """The one project of this name or id. Raises NotFound and Conflict."""
+    found = list(Project.objects.filter(Q(pk=text) | Q(name=text)).distinct()[:2])
+    if not found:
+        raise NotFound(f"There is no project {text}.")
+    if len(found) > 1:
+        raise Conflict(f"Several projects are called {text}; name one by its id.")
+    return found[0]

@@ -15,6 +15,7 @@ from portal.api.nacelle import (
     schedules,
     snapshots,
     stats,
+    strangers,
 )
 from portal.api.nacelle.scheduler import Scheduler
 
@@ -22,6 +23,8 @@ urlpatterns = [
     path("hosts", hosts.Hosts.as_view()),
     path("hosts/tls-script", hosts.TlsScript.as_view()),
     path("hosts/<uuid:host_id>", hosts.OneHost.as_view()),
+    path("hosts/<uuid:host_id>/guests", strangers.Guests.as_view()),
+    path("hosts/<uuid:host_id>/guests/<uuid:guest_id>/adopt", strangers.AdoptGuest.as_view()),
     path("hosts/<uuid:host_id>/check", hosts.Check.as_view()),
     path("hosts/<uuid:host_id>/fence", fencing.Fence.as_view()),
     path("hosts/<uuid:host_id>/stats", stats.HostStats.as_view()),

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import render
 
-from compute.hosts.checks import last_check
+from compute.hosts.checks import last_check, strangers
 from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
 from compute.models import Host, Instance
 from compute.statistics.reading import RANGES
@@ -60,6 +60,7 @@ def host(request: PortalRequest, host_id: int) -> HttpResponse:
         "charts": OF_HOST,
         "ranges": RANGES,
         "check": last_check(found),
+        "strangers": strangers(found),
         **about_fence(found),
         **about_relocation(found),
     }
