@@ -82,7 +82,7 @@ class LiveMigration(Operation):
     leads_to = None
     cancellable = True
     cancel_policy = "os_compute_api:servers:migrations:delete"
-    limit: ClassVar[timedelta] = timedelta(hours=24)
+    limit: ClassVar[timedelta] = timedelta(hours=12)
 
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
