@@ -27,9 +27,9 @@ RESERVED_CAP = 2**31 - 1
 def edit_host(actor: Actor, host: Host, changes: Mapping[str, Any]) -> None:
     """Change these fields of a host; those not named stay.
 
-    ``name``, ``uri``, ``console_address``, ``domain_type``, ``cpu_ratio``, ``memory_ratio``, ``disk_ratio``,
-    ``reserved_memory_mb``, ``reserved_disk_gb``. Another URI must lead to the same machine, which is asked.
-    Raises Invalid and Conflict; nothing is changed then.
+    ``name``, ``uri``, ``console_address``, ``migration_address``, ``domain_type``, ``cpu_ratio``,
+    ``memory_ratio``, ``disk_ratio``, ``reserved_memory_mb``, ``reserved_disk_gb``. Another URI must lead to the
+    same machine, which is asked. Raises Invalid and Conflict; nothing is changed then.
     """
     enforce(actor, "nacelle:host-edit")
     now = Host.objects.filter(pk=host.pk).first()
@@ -103,6 +103,11 @@ def _check_address(value: str) -> None:
         raise Invalid(f"{value[:64]!r} is neither a host name nor an address.", about="console_address")
 
 
+def _check_migration_address(value: str) -> None:
+    if value and not is_host(value):
+        raise Invalid(f"{value[:64]!r} is neither a host name nor an address.", about="migration_address")
+
+
 def _check_ratio(name: str) -> Callable[[Any], None]:
     def check(value: float) -> None:
         if not (math.isfinite(value) and 0 < value <= RATIO_CAP):
@@ -123,6 +128,7 @@ CHECKS: dict[str, Callable[[Any], None]] = {
     "name": registration.check_name,
     "uri": _check_uri,
     "console_address": _check_address,
+    "migration_address": _check_migration_address,
     "domain_type": registration.check_domain_type,
     "cpu_ratio": _check_ratio("cpu_ratio"),
     "memory_ratio": _check_ratio("memory_ratio"),

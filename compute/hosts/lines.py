@@ -20,6 +20,7 @@ def about(host: Host) -> Iterator[tuple[str, Any]]:
     yield "enabled", "yes" if host.enabled else f"no {host.disabled_reason}".strip()
     yield "zone", host.zone
     yield "console address", host.console_address
+    yield "migration address", host.migration_address or "as its URI says"
     yield "machine", host.machine_uuid or "not known yet"
     yield "virtualisation", host.domain_type or host.facts.get("domain_type", "not known yet")
     yield "vCPUs", f"{host.vcpus_used} of {host.vcpu_capacity:g} claimed ({host.vcpus} * {host.cpu_ratio:g})"

@@ -119,8 +119,10 @@ def test_a_host_of_old_learns_its_machine_once(cloud: Cloud) -> None:
 def test_settings_change_and_the_rest_stays(cloud: Cloud, alice: Persona, launch: Any) -> None:
     waiting = launch(alice)
     Instance.objects.filter(pk=waiting.pk).update(asked_host="host-1")
-    edit_host(SYSTEM, cloud.host, {"name": "rack-1", "cpu_ratio": 2.5, "reserved_memory_mb": 1024})
+    changes = {"name": "rack-1", "cpu_ratio": 2.5, "reserved_memory_mb": 1024, "migration_address": "10.9.9.1"}
+    edit_host(SYSTEM, cloud.host, changes)
     cloud.host.refresh_from_db()
+    assert cloud.host.migration_address == "10.9.9.1"
     assert (cloud.host.name, cloud.host.cpu_ratio, cloud.host.reserved_memory_mb) == ("rack-1", 2.5, 1024)
     waiting.refresh_from_db()
     assert waiting.asked_host == "rack-1"
@@ -130,6 +132,7 @@ def test_settings_change_and_the_rest_stays(cloud: Cloud, alice: Persona, launch
     ("field", "value"),
     [
         ("name", "a b"), ("uri", "qemu+tcp://192.0.2.7/system"), ("console_address", "a b"), ("domain_type", "xen"),
+        ("migration_address", "a b"),
         ("cpu_ratio", 0.0), ("memory_ratio", float("nan")), ("disk_ratio", 1e9), ("cpu_ratio", float("inf")),
         ("reserved_memory_mb", -1), ("reserved_disk_gb", 2**40),
     ],

@@ -27,6 +27,7 @@ FIELDS: dict[str, Any] = {
     "name": str,
     "uri": str,
     "console_address": str,
+    "migration_address": str,
     "domain_type": str,
     "cpu_ratio": float,
     "memory_ratio": float,

@@ -48,6 +48,12 @@ class HostChange(Body):
     console_address = StrictCharField(
         max_length=255, required=False, help_text="Where guests' screens listen from their next start on."
     )
+    migration_address = StrictCharField(
+        max_length=255,
+        required=False,
+        allow_blank=True,
+        help_text="Where other hosts reach it. Empty: as its URI says.",
+    )
     cpu_ratio = StrictFloatField(required=False, help_text="Overcommit, unless an aggregate says another.")
     memory_ratio = StrictFloatField(required=False)
     disk_ratio = StrictFloatField(required=False)
@@ -81,6 +87,7 @@ class HostAnswer(serializers.Serializer[Host]):
     zone = serializers.CharField()
     domain_type = serializers.CharField(help_text="Empty: as the facts say.")
     console_address = serializers.CharField()
+    migration_address = serializers.CharField(help_text="Empty: as the URI says.")
     machine_id = serializers.UUIDField(source="machine_uuid", allow_null=True, help_text="As libvirt on it says.")
     state = serializers.CharField(source="state_now")
     state_reason = serializers.CharField(source="why_down")

@@ -82,6 +82,7 @@ class HostAdmin(ByVerbs):
     search_fields = ("name", "uri")
     settings = (
         "console_address",
+        "migration_address",
         "domain_type",
         "cpu_ratio",
         "memory_ratio",
@@ -112,7 +113,7 @@ class HostAdmin(ByVerbs):
         "created_at",
     )
     fieldsets = (
-        (None, {"fields": ("name", "uri", "zone", "console_address", "domain_type")}),
+        (None, {"fields": ("name", "uri", "zone", "console_address", "migration_address", "domain_type")}),
         (
             "Overcommit",
             {"fields": ("cpu_ratio", "memory_ratio", "disk_ratio", "reserved_memory_mb", "reserved_disk_gb")},

@@ -42,6 +42,11 @@ class HostEditForm(forms.Form):
         max_length=255,
         help_text="Where the screens of guests listen, from their next start on. The console proxy must reach it.",
     )
+    migration_address = forms.CharField(
+        max_length=255,
+        required=False,
+        help_text="Where other hosts reach it, for guests that go there while they run. Empty: as its URI says.",
+    )
     domain_type = forms.ChoiceField(
         required=False, choices=DOMAIN_TYPES, label="Virtualisation", help_text="For guests from their next start on."
     )
