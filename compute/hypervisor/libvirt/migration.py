@@ -34,7 +34,6 @@ from compute.hypervisor.interface import (
 )
 from compute.hypervisor.libvirt import xml, xml_migration
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
-from compute.hypervisor.libvirt.interruptions import only_while_on
 from compute.hypervisor.libvirt.session import Session
 
 POLL_SECONDS = 0.2
@@ -69,11 +68,8 @@ class Migration:
     @plain_errors()
     def passenger(self, uuid: UUID) -> Passenger:
         """See the interface."""
-        domain = self._session.domain(uuid)
-        if not domain.isActive():
-            raise Busy("The guest is not running.")
-        description = etree.fromstring(domain.XMLDesc(MIGRATABLE))
-        return xml_migration.passenger(description, self._session.connection().getVersion())
+        running = _running(self._session.domain(uuid))
+        return xml_migration.passenger(running, self._session.connection().getVersion())
 
     @plain_errors()
     def objections(self, passenger: Passenger) -> tuple[str, ...]:
@@ -89,9 +85,8 @@ class Migration:
         if not isinstance(target, Migration):
             raise Unsupported("The other host is of another kind.")
         domain = self._session.domain(uuid)
-        with only_while_on(domain):
-            parameters = target._arrival(crossing, etree.fromstring(domain.XMLDesc(MIGRATABLE)))
-            _forget_snapshots(domain)
+        parameters = target._arrival(crossing, _running(domain))
+        _forget_snapshots(domain)
         with self._session.own_connection() as here, target._session.own_connection() as there:
             leaving = here.lookupByUUIDString(str(uuid))
             try:
@@ -184,6 +179,13 @@ class _Voyage:
             self._call()
         except BaseException as error:
             self._error = error
+
+
+def _running(domain: Any) -> etree._Element:
+    """What a guest that is on is, for another host. Raises Busy."""
+    if not domain.isActive():
+        raise Busy("The guest is not running.")
+    return etree.fromstring(domain.XMLDesc(MIGRATABLE))
 
 
 def flags_for(crossing: Crossing) -> int:
