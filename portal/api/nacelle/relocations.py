@@ -128,8 +128,8 @@ class Relocations(ApiView):
         return Response({"relocations": [RelocationAnswer(one).data for one in rows]})
 
 
-class OneRelocation(ApiView):
-    """One undertaking."""
+class _OfRelocation(ApiView):
+    """What is asked of one undertaking."""
 
     def found(self, relocation_id: UUID) -> Relocation:
         """The row. Raises NotFound."""
@@ -138,6 +138,10 @@ class OneRelocation(ApiView):
             raise NotFound(f"Relocation {relocation_id} could not be found.")
         return row
 
+
+class OneRelocation(_OfRelocation):
+    """One undertaking."""
+
     @extend_schema(operation_id="show_relocation", responses=_ONE)
     def get(self, request: Request, relocation_id: UUID) -> Response:
         """Show how far an undertaking is, with each of its servers."""
@@ -145,10 +149,8 @@ class OneRelocation(ApiView):
         return answer_of(self.found(relocation_id))
 
 
-class StopRelocation(OneRelocation):
+class StopRelocation(_OfRelocation):
     """Its end before its time."""
-
-    http_method_names = ["post"]
 
     @extend_schema(operation_id="stop_relocation", request=None, responses={202: _ONE})
     def post(self, request: Request, relocation_id: UUID) -> Response:
@@ -158,10 +160,8 @@ class StopRelocation(OneRelocation):
         return answer_of(self.found(relocation_id), 202)
 
 
-class RetryRelocation(OneRelocation):
+class RetryRelocation(_OfRelocation):
     """Going on."""
-
-    http_method_names = ["post"]
 
     @extend_schema(operation_id="retry_relocation", request=None, responses={202: _ONE})
     def post(self, request: Request, relocation_id: UUID) -> Response:
