@@ -218,8 +218,8 @@ class Heard:
         return functools.partial(self._call, getattr(self._hypervisor, verb))
 
     def _call(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if not connection.in_atomic_block:
-            connection.close()
+        if connection.vendor != "sqlite" and not connection.in_atomic_block:
+            connection.close()  # SQLite has no pool that could run dry, and writes its log out with the last one
         try:
             found = verb(*args, **kwargs)
         except Unreachable:
