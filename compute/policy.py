@@ -195,5 +195,7 @@ declare(
     Rule("nacelle:host-edit", "admin", "Change a host's name, address, overcommit and what is kept back."),
     Rule("nacelle:host-remove", "admin", "Remove a host that has no servers."),
     Rule("nacelle:host-evacuate", "admin", "Start all servers of a host elsewhere that is off."),
+    Rule("nacelle:host-drain", "admin", "Take a host out of service: move its servers off."),
+    Rule("nacelle:rebalance", "admin", "See which moves would even out the load of the hosts, and have them made."),
     Rule("nacelle:scheduler", "admin", "See and change the scheduler's settings."),
 )

@@ -70,6 +70,13 @@ HOST_SILENT_AFTER_SECONDS = float(os.environ.get("NACELLE_HOST_SILENT_AFTER", "6
 FENCE_METHODS = os.environ.get("NACELLE_FENCE_METHODS", str(DATA_DIR / "fence.json"))
 # So many instances of a host that is off are started elsewhere at the same time.
 EVACUATE_AT_ONCE = int(os.environ.get("NACELLE_EVACUATE_AT_ONCE", "4"))
+# So many instances of a host that is taken out of service are moved off at the same time.
+DRAIN_AT_ONCE = int(os.environ.get("NACELLE_DRAIN_AT_ONCE", "2"))
+# Evening out is proposed when more than this share parts the fullest host from the emptiest, down to the other one.
+# What it has moved is left where it is for so long.
+REBALANCE_ABOVE = float(os.environ.get("NACELLE_REBALANCE_ABOVE", "0.2"))
+REBALANCE_TO = float(os.environ.get("NACELLE_REBALANCE_TO", "0.1"))
+REBALANCE_QUIET_SECONDS = int(os.environ.get("NACELLE_REBALANCE_QUIET", "3600"))
 # Where an aggregate says so, a host that is down for so long is fenced and evacuated by itself; but not when more hosts
 # than so many are down: then it may be this machine that is cut off.
 AUTO_EVACUATE_AFTER_SECONDS = int(os.environ.get("NACELLE_AUTO_EVACUATE_AFTER", "120"))

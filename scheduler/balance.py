@@ -110,11 +110,15 @@ def plan(look: Look, candidates: Iterable[Candidate], *, above: float, to: float
         made.after = planning.loads()
         left = spread(made.after.values())
         made.sentence = (
-            f"{len(made.moves)} moves bring what parts the fullest host from the emptiest from {now:.0%} to {left:.0%}."
+            f"{_counted(len(made.moves))} what parts the fullest host from the emptiest from {now:.0%} to {left:.0%}."
             if made.moves
             else f"{now:.0%} part the fullest host from the emptiest, and no move that is allowed would change it."
         )
     return made
+
+
+def _counted(moves: int) -> str:
+    return "One move brings" if moves == 1 else f"{moves} moves bring"
 
 
 class _Planning:

@@ -8,7 +8,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute.hosts.history import note
-from compute.models import Host, announce
+from compute.models import Host, Relocation, RelocationKind, RelocationState, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
@@ -17,10 +17,16 @@ REASON_CAP = 255
 
 
 def set_enabled(actor: Actor, host: Host, *, enabled: bool, reason: str = "") -> None:
-    """Let a host take new instances, or no more; guests that run there are left alone."""
+    """Let a host take new instances, or no more; guests that run there are left alone.
+
+    One that takes new instances is not serviced any more: what drains it stops.
+    """
     enforce(actor, RULE)
     with transaction.atomic():
-        _write(host, enabled=enabled, disabled_reason="" if enabled else reason)
+        serviced = {"maintenance": False} if enabled else {}
+        _write(host, enabled=enabled, disabled_reason="" if enabled else reason, **serviced)
+        if enabled:
+            _stop_drain(host)
         takes = "It takes new instances." if enabled else f"It takes no new instances. {reason}".strip()
         note(host.pk, "state", takes, actor)
 
@@ -39,3 +45,9 @@ def _write(host: Host, **fields: Any) -> None:
     announce("host", host.pk)
     for name, value in fields.items():
         setattr(host, name, value)
+
+
+def _stop_drain(host: Host) -> None:
+    now = timezone.now()
+    rows = Relocation.objects.filter(host=host, kind=RelocationKind.DRAIN, state=RelocationState.RUNNING)
+    rows.update(state=RelocationState.STOPPED, finished_at=now, updated_at=now)

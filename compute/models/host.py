@@ -99,6 +99,9 @@ class Host(models.Model):
     enabled = models.BooleanField(default=True)
     disabled_reason = models.TextField(blank=True, default="")
     forced_down = models.BooleanField(default=False)
+    maintenance = models.BooleanField(
+        default=False, help_text="It is disabled to be serviced: being drained, or empty."
+    )
     down_since = models.DateTimeField(null=True, blank=True, help_text="It has not answered since; empty: it answers.")
     fenced_at = models.DateTimeField(
         null=True, blank=True, help_text="It was confirmed to be off then, and has not answered since."

@@ -80,6 +80,7 @@ class RelocationItem(models.Model):
     instance = models.ForeignKey("compute.Instance", on_delete=models.CASCADE, related_name="+")
     state = models.CharField(max_length=16, choices=ItemState.choices, default=ItemState.WAITING)
     action = models.ForeignKey("compute.Action", on_delete=models.SET_NULL, null=True, related_name="+")
+    source = models.ForeignKey("compute.Host", on_delete=models.CASCADE, null=True, related_name="+")
     target = models.ForeignKey("compute.Host", on_delete=models.CASCADE, null=True, related_name="+")
     message = models.TextField(blank=True, default="", help_text="What it waits for, or why it is where it was.")
     try_at = models.DateTimeField(default=timezone.now)

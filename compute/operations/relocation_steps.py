@@ -10,6 +10,7 @@ import logging
 from datetime import timedelta
 
 from django.db import transaction
+from django.db.models import F
 from django.utils import timezone
 
 from compute.errors import ComputeError
@@ -23,12 +24,17 @@ from compute.models import (
     RelocationItem,
     RelocationKind,
     RelocationState,
+    VmState,
 )
 from compute.operations import relocations, ways_off
 from compute.operations.engine import request as request_operation
 from compute.operations.evacuate import host_refusal
+from compute.operations.live_migration import LiveMigration
+from compute.operations.resize import Migrate
+from compute.operations.resize_end import ConfirmResize
 from compute.operations.ways_off import Way
 from portal.identity.actor import SYSTEM
+from portal.identity.policy import Forbidden
 from portal.requestid import new_request_id, working_on
 
 log = logging.getLogger(__name__)
@@ -59,8 +65,13 @@ def _advance(relocation: Relocation) -> None:
 
 
 def _given_up(relocation: Relocation) -> bool:
-    """Whether it cannot go on: nothing is evacuated from a host that is back. What is under way ends by itself."""
-    if relocation.kind != RelocationKind.EVACUATION:
+    """Whether it cannot go on: nothing is evacuated from a host that is back. What is under way ends by itself.
+
+    A host that is to be drained and is down is waited for.
+    """
+    if relocation.kind == RelocationKind.DRAIN:
+        return relocation.host is not None and not relocation.host.is_up
+    if relocation.kind == RelocationKind.REBALANCE:
         return False
     refused = host_refusal(relocation.host)
     if refused is None:
@@ -80,10 +91,37 @@ def _look_at(relocation: Relocation, item: RelocationItem) -> None:
     if item.action is None or item.action.state in OPEN_STATES:
         return
     if item.action.state == ActionState.DONE:
+        if item.action.operation == Migrate.name:
+            return _confirm(relocation, item)
         _settle(item, ItemState.DONE, "")
+    elif _may_shut_down(relocation, item):
+        RelocationItem.objects.filter(pk=item.pk, state=ItemState.MOVING).update(
+            state=ItemState.WAITING, message=item.action.message, try_at=timezone.now()
+        )
     else:
         _settle(item, ItemState.FAILED, item.action.message or f"It was {item.action.state}.")
     relocations.tell(relocation)
+
+
+def _confirm(relocation: Relocation, item: RelocationItem) -> None:
+    """What was moved while it was off is there for good; nobody needs to confirm that."""
+    if item.instance.vm_state != VmState.RESIZED:  # somebody else has confirmed it, or taken it back
+        back = item.instance.host_id == item.source_id and item.instance.deleted_at is None
+        _settle(item, ItemState.FAILED if back else ItemState.DONE, "Its move was taken back." if back else "")
+        return relocations.tell(relocation)
+    try:
+        with transaction.atomic(), working_on(new_request_id(), relocation.user_name or "watcher"):
+            action = request_operation(ConfirmResize, item.instance, SYSTEM)
+            RelocationItem.objects.filter(pk=item.pk, state=ItemState.MOVING).update(action=action)
+    except ComputeError as error:  # somebody is at it; the next look will tell
+        log.info("item %s: %s", item.pk, error)
+
+
+def _may_shut_down(relocation: Relocation, item: RelocationItem) -> bool:
+    """Whether one that could not be moved while it runs is to be shut down for it."""
+    assert item.action is not None
+    live, failed = item.action.operation == LiveMigration.name, item.action.state == ActionState.ERROR
+    return relocation.shut_down and live and failed and item.instance.vm_state == VmState.ACTIVE
 
 
 def _settle(item: RelocationItem, state: ItemState, message: str) -> None:
@@ -118,10 +156,10 @@ def _begin(relocation: Relocation, item_id: int) -> bool:
 
 def _take(relocation: Relocation, item: RelocationItem) -> None:
     instance = item.instance
-    if instance.deleted_at is not None or instance.host_id != relocation.host_id:
+    if instance.deleted_at is not None or instance.host_id != item.source_id:
         _settle(item, ItemState.DONE, "")
         return relocations.tell(relocation)
-    way = _way(relocation, instance)
+    way = _way(relocation, item)
     if way.operation is None:
         if way.refusal:
             _settle(item, ItemState.FAILED, way.refusal)
@@ -130,8 +168,12 @@ def _take(relocation: Relocation, item: RelocationItem) -> None:
     return _ask(relocation, item, way)
 
 
-def _way(relocation: Relocation, instance: Instance) -> Way:
-    return ways_off.out_of(instance)
+def _way(relocation: Relocation, item: RelocationItem) -> Way:
+    """How it leaves. One that was tried while it runs, and may be, is shut down for it now."""
+    if relocation.kind == RelocationKind.EVACUATION:
+        return ways_off.out_of(item.instance)
+    tried = item.action is not None and _may_shut_down(relocation, item)
+    return ways_off.off(item.instance, target=item.target.name if item.target else "", shut_down=tried)
 
 
 def _ask(relocation: Relocation, item: RelocationItem, way: Way) -> None:
@@ -143,9 +185,9 @@ def _ask(relocation: Relocation, item: RelocationItem, way: Way) -> None:
             RelocationItem.objects.filter(pk=item.pk).update(
                 state=ItemState.MOVING, action=action, message=way.sentence
             )
-    except ComputeError as error:
+    except (ComputeError, Forbidden) as error:
         item.instance.refresh_from_db()
-        if _way(relocation, item.instance).waits:  # somebody else came first
+        if _way(relocation, item).waits:  # somebody else came first
             return _wait(relocation, item, str(error))
         _settle(item, ItemState.FAILED, str(error))
     relocations.tell(relocation)
@@ -162,15 +204,21 @@ def _wait(relocation: Relocation, item: RelocationItem, why: str) -> None:
 def _finish(relocation: Relocation) -> None:
     """Nothing waits and nothing is under way: what has come meanwhile gets its turn, or it is over."""
     with transaction.atomic():
-        here = Instance.objects.alive().filter(host=relocation.host_id)
-        known = relocation.items.values("instance")
-        if relocation.host_id and relocations.add(relocation, here.exclude(pk__in=known)):
+        if _newcomers(relocation):
             return relocations.tell(relocation)
         failed = relocation.items.filter(state=ItemState.FAILED)
-        for item in failed.exclude(instance__host=relocation.host_id, instance__deleted_at=None):
+        for item in failed.exclude(instance__host=F("source"), instance__deleted_at=None):
             _settle(item, ItemState.DONE, "")  # it has left the host some other way
         left = failed.count()
         state = RelocationState.INCOMPLETE if left else RelocationState.DONE
         if relocations.end(relocation, state) and relocation.host_id:
             moved = relocation.items.filter(state=ItemState.DONE).count()
             note(relocation.host_id, relocation.kind, f"The {relocation.kind} is over: {moved} left, {left} stayed.")
+
+
+def _newcomers(relocation: Relocation) -> int:
+    """Items for instances that have come to the host since: they were on their way. Returns how many."""
+    if relocation.host_id is None:
+        return 0
+    here = Instance.objects.alive().filter(host=relocation.host_id)
+    return relocations.add(relocation, here.exclude(pk__in=relocation.items.values("instance")))

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Count
 from django.utils import timezone
 
-from compute.errors import Conflict
+from compute.errors import Conflict, Invalid
 from compute.hosts.history import note
+from compute.hosts.service import REASON_CAP
 from compute.models import (
     Host,
     Instance,
@@ -32,7 +34,14 @@ from portal.identity.policy import enforce
 from portal.requestid import current_request_id
 
 EVACUATE_RULE = "nacelle:host-evacuate"
-RULES = {RelocationKind.EVACUATION: EVACUATE_RULE}
+DRAIN_RULE = "nacelle:host-drain"
+REBALANCE_RULE = "nacelle:rebalance"
+RULES = {
+    RelocationKind.EVACUATION: EVACUATE_RULE,
+    RelocationKind.DRAIN: DRAIN_RULE,
+    RelocationKind.REBALANCE: REBALANCE_RULE,
+}
+MOST_AT_ONCE = 100
 
 
 def evacuate_host(actor: Actor, host: Host, *, automatic: bool = False) -> Relocation:
@@ -49,6 +58,32 @@ def evacuate_host(actor: Actor, host: Host, *, automatic: bool = False) -> Reloc
     return made
 
 
+def drain_host(
+    actor: Actor, host: Host, *, reason: str = "", at_once: int | None = None, shut_down: bool = False
+) -> Relocation:
+    """Take a host out of service: it gets no new instances, and those that it has are moved off.
+
+    ``at_once``: so many at the same time (None: as the settings say). ``shut_down``: those that run and cannot be
+    moved while they do are shut down for it. Raises Invalid, and Conflict for a host that is down or being left.
+    """
+    enforce(actor, DRAIN_RULE)
+    wanted = settings.DRAIN_AT_ONCE if at_once is None else at_once
+    if not 1 <= wanted <= MOST_AT_ONCE:
+        raise Invalid(f"From 1 to {MOST_AT_ONCE} servers are moved at the same time.", about="at_once")
+    with transaction.atomic():
+        fresh = Host.objects.select_for_update().get(pk=host.pk)
+        if not fresh.is_up:
+            raise Conflict(f"{fresh.name} is down: nothing can be moved off it. Fence it, and evacuate it.")
+        why = reason.strip()[:REASON_CAP] or "It is being serviced."
+        Host.objects.filter(pk=fresh.pk).update(
+            enabled=False, disabled_reason=why, maintenance=True, updated_at=timezone.now()
+        )
+        made = begin(actor, RelocationKind.DRAIN, fresh, at_once=wanted, shut_down=shut_down)
+        note(fresh.pk, made.kind, f"Its instances ({made.items.count()}) are to be moved off. {why}", actor)
+    host.refresh_from_db()
+    return made
+
+
 def begin(actor: Actor, kind: RelocationKind, host: Host, **fields: Any) -> Relocation:
     """The rows of an undertaking that leaves a host; call it in a transaction. Raises Conflict if one is under way."""
     try:
@@ -57,6 +92,24 @@ def begin(actor: Actor, kind: RelocationKind, host: Host, **fields: Any) -> Relo
     except IntegrityError as error:
         raise Conflict(f"The instances of {host.name} are being moved already.") from error
     add(made, Instance.objects.alive().filter(host=host).order_by("name", "id"))
+    tell(made)
+    return made
+
+
+def begin_rebalance(actor: Actor, moves: Iterable[tuple[UUID, int, int]]) -> Relocation:
+    """The rows of evening out: an instance, the host that it is on and the one that it goes to, for each move.
+
+    Call it in a transaction. Raises Conflict while another one is under way.
+    """
+    try:
+        with transaction.atomic():
+            made = _row(actor, RelocationKind.REBALANCE, at_once=1)  # each may need the room that one before it leaves
+    except IntegrityError as error:
+        raise Conflict("The load is being evened out already.") from error
+    RelocationItem.objects.bulk_create(
+        RelocationItem(relocation=made, instance_id=one, source_id=source, target_id=target)
+        for one, source, target in moves
+    )
     tell(made)
     return made
 
@@ -73,7 +126,8 @@ def _row(actor: Actor, kind: RelocationKind, **fields: Any) -> Relocation:
 
 def add(relocation: Relocation, instances: Iterable[Instance]) -> int:
     """An item for each of these instances. Returns how many there are."""
-    items = [RelocationItem(relocation=relocation, instance=one) for one in instances]
+    host = relocation.host
+    items = [RelocationItem(relocation=relocation, instance=one, source=host) for one in instances]
     return len(RelocationItem.objects.bulk_create(items, ignore_conflicts=True))
 
 

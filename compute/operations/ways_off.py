@@ -11,6 +11,8 @@ from typing import Any
 from compute.models import Host, Instance, TaskState, VmState
 from compute.operations.engine import Operation
 from compute.operations.evacuate import Evacuate, Surroundings, outlook
+from compute.operations.live_migration import LiveMigration
+from compute.operations.resize import Migrate
 from compute.operations.shelve import ShelveOffload
 from portal.identity.actor import SYSTEM
 
@@ -25,6 +27,15 @@ NOT_EVACUATED = {
     "evacuated, with its new size.",
     VmState.SOFT_DELETED: "It is deleted. Restore it when its host is back, or delete it for good.",
 }
+# Why one in this state cannot be moved off a host that is up.
+NOT_MOVED = {
+    VmState.SUSPENDED: "It is suspended, and its memory lies on the host. Resume it first.",
+    VmState.RESCUED: "It is being rescued. Unrescue it first.",
+    VmState.RESIZED: "Its resize is neither confirmed nor taken back. Do one of the two first.",
+    VmState.SOFT_DELETED: "It is deleted. Restore it, or delete it for good.",
+    VmState.ERROR: "It is in error. Set its state right, or delete it.",
+}
+ON = (VmState.ACTIVE, VmState.PAUSED)
 
 
 @dataclass(frozen=True)
@@ -66,3 +77,28 @@ def all_out_of(host: Host) -> list[tuple[Instance, Way]]:
     around = Surroundings.now()
     here = Instance.objects.alive().filter(host=host).select_related("project", "host").order_by("name", "id")
     return [(one, out_of(one, around)) for one in here]
+
+
+def off(instance: Instance, *, target: str = "", shut_down: bool = False) -> Way:
+    """How an instance is moved off a host that is up, to the host named ``target`` or wherever there is room.
+
+    ``shut_down``: one that runs is shut down to be moved.
+    """
+    state, task = VmState(instance.vm_state), instance.task_state
+    if state == VmState.BUILDING or task is not None:
+        return busy(task or state)
+    if state == VmState.SHELVED:
+        return Way(ShelveOffload, sentence=OFFLOADED)
+    params = {"host": target} if target else {}
+    if state in ON and not (shut_down and state == VmState.ACTIVE):
+        return Way(LiveMigration, params, "It is moved while it runs.")
+    if state in (VmState.ACTIVE, VmState.STOPPED):
+        what = "It is shut down, moved and started again." if state == VmState.ACTIVE else "It is moved as it is, off."
+        return Way(Migrate, params, what)
+    return Way(refusal=NOT_MOVED.get(state, f"It is {state}."))
+
+
+def all_off(host: Host) -> list[tuple[Instance, Way]]:
+    """Every instance of a host that is up, by name, and how it is moved off."""
+    here = Instance.objects.alive().filter(host=host).select_related("project", "host").order_by("name", "id")
+    return [(one, off(one)) for one in here]

@@ -26,7 +26,7 @@ POST_ONLY = {
     "logout", "choose_project", "instances_bulk", "instance_act", "instance_console_url", "instance_serial_url",
     "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable",
     "host_force_down", "host_fence", "aggregate_evacuation", "relocation", "host_remove", "host_tls_script",
-    "host_check",
+    "host_check", "host_resume",
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
@@ -39,6 +39,7 @@ OF_ADMINISTRATORS = {
     "all_instances", "flavor_create", "flavor_delete",
     "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
     *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler", "host"))),
+    "relocation", "rebalance",
 }  # fmt: skip
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
 

@@ -135,7 +135,7 @@ def test_few_moves_do() -> None:
     cloud = Cloud([empty(1), empty(2)], {1: [guest(1, 300), *(guest(number, 20) for number in range(2, 17))]})
     found = cloud.plan()
     assert [one.instance_id for one in found.moves] == [UUID(int=1)]
-    assert "1 moves bring" in found.sentence and "from 60% to 0%" in found.sentence
+    assert "One move brings" in found.sentence and "from 60% to 0%" in found.sentence
 
 
 def test_processors_count_as_memory_does() -> None:

@@ -13,6 +13,7 @@ from django.db.models import Q
 from compute.errors import ComputeError, Conflict, NotFound
 from compute.hosts import checks, editing, fence_runs, fencing, lines, registration, removal
 from compute.hosts.findings import Severity
+from compute.hosts.service import set_enabled
 from compute.hosts.tls_script import tls_script
 from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
@@ -61,6 +62,8 @@ class Command(BaseCommand):
             ("remove", "Remove a host without instances."),
             ("fence", "Make sure that a host that is down is off."),
             ("evacuate", "Start the instances of a host elsewhere that is off for sure."),
+            ("drain", "Take a host out of service: move its instances off."),
+            ("resume", "Let a host take new instances again."),
             ("unfence", "Say that a fenced host may not be off, after all."),
         ):
             about_one = verbs.add_parser(verb, help=what)
@@ -80,6 +83,12 @@ class Command(BaseCommand):
 
     def _options_of_fence(self, parser: CommandParser) -> None:
         parser.add_argument("--confirmed-off", action="store_true", help="You have seen that it is off; run nothing.")
+
+    def _options_of_drain(self, parser: CommandParser) -> None:
+        parser.add_argument("--reason", default="", help="For other administrators.")
+        parser.add_argument("--at-once", type=int, default=None, help="So many instances at the same time.")
+        parser.add_argument("--shut-down", action="store_true", help="Those that cannot be moved while they run, too.")
+        parser.add_argument("--dry-run", action="store_true", help="Only say how each instance would be moved.")
 
     def _options_of_evacuate(self, parser: CommandParser) -> None:
         parser.add_argument("--dry-run", action="store_true", help="Only say what becomes of each instance.")
@@ -178,6 +187,20 @@ class Command(BaseCommand):
         if not options["dry_run"]:
             made = relocations.evacuate_host(SYSTEM, host)
             self.stdout.write(f"{made.items.count()} instances are being started elsewhere; the watcher sees to it.")
+
+    def _drain(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        for instance, way in ways_off.all_off(host):
+            self.stdout.write(f"{instance.name}\t{instance.pk}\t{way.said}")
+        if not options["dry_run"]:
+            wanted = {name: options[name] for name in ("reason", "at_once", "shut_down")}
+            made = relocations.drain_host(SYSTEM, host, **wanted)
+            self.stdout.write(f"{made.items.count()} instances are being moved off; the watcher sees to it.")
+
+    def _resume(self, options: dict[str, Any]) -> None:
+        host = find(options["host"])
+        set_enabled(SYSTEM, host, enabled=True)
+        self.stdout.write(f"{host.name} takes new instances.")
 
 
 def find(text: str) -> Host:

@@ -11,9 +11,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.errors import NotFound
+from compute.hosts.service import REASON_CAP, set_enabled
 from compute.models import Instance, Relocation, RelocationItem
 from compute.operations import relocations, ways_off
 from compute.operations.evacuate import host_refusal
+from portal.api.body import Body, StrictBooleanField, StrictCharField, StrictIntegerField
 from portal.api.nacelle.fencing import host_of
 from portal.api.wire import ApiView
 from portal.identity.policy import enforce
@@ -47,6 +49,7 @@ class RelocationAnswer(serializers.Serializer[Relocation]):
     host = serializers.CharField(source="host.name", default=None, help_text="The host that is left.")
     state = serializers.CharField(help_text="running, stopped, done or incomplete.")
     at_once = serializers.IntegerField()
+    shut_down = serializers.BooleanField(help_text="Those that cannot be moved while they run are shut down for it.")
     automatic = serializers.BooleanField()
     user_name = serializers.CharField()
     servers = serializers.SerializerMethodField(help_text="How many are in each state.")
@@ -117,6 +120,46 @@ class Evacuate(ApiView):
         return answer_of(relocations.evacuate_host(self.actor, host_of(host_id)), 202)
 
 
+class DrainBody(Body):
+    """How a host is taken out of service."""
+
+    reason = StrictCharField(max_length=REASON_CAP, required=False, allow_blank=True, default="")
+    at_once = StrictIntegerField(required=False, help_text="So many servers at the same time. Default: a setting.")
+    shut_down = StrictBooleanField(
+        required=False, default=False, help_text="Shut down those that run and cannot be moved while they do."
+    )
+
+
+class Drain(ApiView):
+    """Taking a host out of service."""
+
+    @extend_schema(operation_id="show_drain", responses=_WAYS)
+    def get(self, request: Request, host_id: UUID) -> Response:
+        """Say how each server of a host would be moved off it: while it runs, off as it is, or why not."""
+        enforce(self.actor, relocations.DRAIN_RULE)
+        host = host_of(host_id)
+        refusal = "" if host.is_up else f"{host.name} is down: nothing can be moved off it."
+        return ways_answer(refusal, ways_off.all_off(host))
+
+    @extend_schema(operation_id="drain_host", request=DrainBody, responses={202: _ONE})
+    def post(self, request: Request, host_id: UUID) -> Response:
+        """Take a host out of service: it gets no new servers, and those that it has are moved off."""
+        enforce(self.actor, relocations.DRAIN_RULE)
+        wanted = DrainBody.read(request.data or {})
+        return answer_of(relocations.drain_host(self.actor, host_of(host_id), **wanted), 202)
+
+
+class Resume(ApiView):
+    """Bringing a host back."""
+
+    @extend_schema(operation_id="resume_host", request=None, responses={204: None})
+    def post(self, request: Request, host_id: UUID) -> Response:
+        """Let a host take new servers again; what drains it stops. Nothing is moved back."""
+        enforce(self.actor, relocations.DRAIN_RULE)
+        set_enabled(self.actor, host_of(host_id), enabled=True)
+        return Response(status=204)
+
+
 class Relocations(ApiView):
     """What was undertaken."""
 
@@ -160,12 +203,22 @@ class StopRelocation(_OfRelocation):
         return answer_of(self.found(relocation_id), 202)
 
 
-class RetryRelocation(_OfRelocation):
+class RetryBody(Body):
+    """What is different this time."""
+
+    shut_down = StrictBooleanField(
+        required=False, help_text="Shut down those that run and cannot be moved while they do. Default: as before."
+    )
+
+
+class RetryRelocation(OneRelocation):
     """Going on."""
 
-    @extend_schema(operation_id="retry_relocation", request=None, responses={202: _ONE})
+    http_method_names = ["post"]
+
+    @extend_schema(operation_id="retry_relocation", request=RetryBody, responses={202: _ONE})
     def post(self, request: Request, relocation_id: UUID) -> Response:
         """Go on with what was stopped, and try again what failed."""
         enforce(self.actor, "nacelle:hosts")
-        relocations.retry(self.actor, self.found(relocation_id))
+        relocations.retry(self.actor, self.found(relocation_id), **RetryBody.read(request.data or {}))
         return answer_of(self.found(relocation_id), 202)

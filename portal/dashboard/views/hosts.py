@@ -26,7 +26,9 @@ def state_of(host: Host) -> str:
     """One word for a host's state."""
     if host.is_up and host.silent_since:
         return "silent"
-    return host.state_now if host.enabled or not host.is_up else "disabled"
+    if host.enabled or not host.is_up:
+        return host.state_now
+    return "maintenance" if host.maintenance else "disabled"
 
 
 def capacities(host: Host) -> list[dict[str, Any]]:
