@@ -178,6 +178,13 @@ class LabHost:
             raise LabError(f"{self.name} is off.")
         return ["nsenter", "--target", str(first), "--net", "--mount", "--uts", "--ipc", "--pid", "--"]
 
+    def seen_from_here(self, path: str) -> Path:
+        """The file of libvirt's that the host has at this path, but for those of the shared storage."""
+        for name, place in PLACES.items():
+            if path.startswith(f"{place}/"):
+                return self.folder / name / path[len(place) + 1 :]
+        raise LabError(f"{path} is this machine's own on every host.")
+
     def first_process(self) -> int | None:
         """The process, as this machine counts, that all others of the host are below. None: it is off."""
         with contextlib.suppress(OSError, ValueError, IndexError):
