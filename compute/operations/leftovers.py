@@ -10,7 +10,7 @@ another host sees too and needs.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -27,6 +27,8 @@ from compute.operations.layout import Layout
 
 log = logging.getLogger(__name__)
 
+Sees = Callable[[Host, Host], bool]
+
 
 def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: Iterable[str] = ()) -> None:
     """Remove what should not be among these guests and volumes of a host. Raises what the host raises."""
@@ -35,26 +37,36 @@ def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: 
         if departed(host, {instance_id}):  # asked again: a request may have come since
             log.warning("host %s: removing the guest of %s, which is not there any more", host.name, instance_id)
             remove_guest(hypervisor, Instance.objects.get(pk=instance_id))
-    for instance_id in _abandoned_now(host, hypervisor, owners(names) | here):
-        if abandoned(host, {instance_id}):
-            log.warning("host %s: removing what is left of the disks of %s", host.name, instance_id)
-            for volume in hypervisor.volumes(prefix=str(instance_id)):
-                hypervisor.delete_volume(volume)
+    for instance in _departed_now(host, hypervisor, owners(names) | here):
+        _remove_volumes(host, hypervisor, instance)
     for volume in strays(host, names):
         if strays(host, [volume]):
             log.warning("host %s: removing volume %s, which nothing needs", host.name, volume)
             hypervisor.delete_volume(volume)
 
 
-def _abandoned_now(host: Host, hypervisor: Hypervisor, present: set[UUID]) -> list[UUID]:
-    """The same as ``abandoned``, after a look at the host's storage: it may be another by now."""
-    if not departed(host, present):
+def _departed_now(host: Host, hypervisor: Hypervisor, present: set[UUID]) -> list[Instance]:
+    """The departed, after a look at the host's storage: it may be another by now."""
+    if not (found := departed(host, present)):
         return []
     try:
         identify(host, hypervisor)
     except Busy:
         return []  # the next look will tell
-    return abandoned(host, present)
+    return list(Instance.objects.filter(pk__in=found).select_related("host"))
+
+
+def _remove_volumes(host: Host, hypervisor: Hypervisor, instance: Instance) -> None:
+    """Those of a departed instance that it does not need on another host, either; of a deleted one, all."""
+
+    def sees(place: Host, here: Host) -> bool:
+        return not are_surely_apart(here, place, instance.updated_at)
+
+    for volume in set(hypervisor.volumes(prefix=str(instance.pk))) - needed_on(host, instance, sees):
+        if not departed(host, {instance.pk}):
+            return
+        log.warning("host %s: removing volume %s, whose instance is not there any more", host.name, volume)
+        hypervisor.delete_volume(volume)
 
 
 def departed(host: Host, present: set[UUID]) -> list[UUID]:
@@ -66,22 +78,6 @@ def departed(host: Host, present: set[UUID]) -> list[UUID]:
     gone = Q(deleted_at__lt=_settled())
     elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host)) & ~Q(pk__in=_moving(host))
     return list(Instance.objects.filter(gone | elsewhere, pk__in=present).values_list("pk", flat=True))
-
-
-def abandoned(host: Host, present: set[UUID]) -> list[UUID]:
-    """Those of the departed whose volumes nobody needs, neither here nor on a host that may see them too."""
-    found = departed(host, present)
-    moving = Migration.objects.filter(instance__in=found, status__in=OPEN_MIGRATIONS)
-    ends: dict[UUID, set[int]] = {}
-    for instance_id, *hosts in moving.values_list("instance", "source_host", "dest_host"):
-        ends.setdefault(instance_id, set()).update(key for key in hosts if key is not None)
-    needed = set()
-    for instance in Instance.objects.alive().filter(pk__in=found):
-        keys = ends.get(instance.pk, set()) | ({instance.host_id} if instance.host_id is not None else set())
-        users = Host.objects.filter(pk__in=keys)
-        if not all(are_surely_apart(host, user, instance.updated_at) for user in users):
-            needed.add(instance.pk)
-    return [instance_id for instance_id in found if instance_id not in needed]
 
 
 def _moving(host: Host) -> QuerySet[Migration, UUID]:
@@ -101,8 +97,11 @@ def strays(host: Host, volumes: Iterable[str]) -> list[str]:
     return [volume for volume in named if volume not in needed and owners([volume]) & here.keys()]
 
 
-def needed_on(host: Host, instance: Instance) -> set[str]:
-    """The volumes in the storage of this host that the instance needs where it is, or a migration of it does."""
+def needed_on(host: Host, instance: Instance, sees: Sees = may_share_storage) -> set[str]:
+    """The volumes in the storage of this host that the instance needs where it is, or a migration of it does.
+
+    ``sees`` says whether another host may see what this one sees.
+    """
     if instance.deleted_at is not None:
         return set()
     layouts = [(instance.host, Layout.of(instance))]
@@ -111,7 +110,7 @@ def needed_on(host: Host, instance: Instance) -> set[str]:
         old = Layout(instance.id, one.old_flavor, one.old_volume_names)
         layouts += [(place, old) for place in (one.source_host, one.dest_host)]
     places = [(place, layout) for place, layout in layouts if place is not None]
-    there = [layout for place, layout in places if may_share_storage(place, host)]
+    there = [layout for place, layout in places if sees(place, host)]
     return {volume for layout in there for volume in layout.volumes()}
 
 
