@@ -1,7 +1,6 @@
 """The config drive: what a guest reads of itself at its first boot, in OpenStack's form.
 
-An ISO 9660 file system labelled ``config-2``, as Nova's documentation of config drives has it; with
-Rock Ridge and Joliet so that the files have their real names on any guest.
+An ISO 9660 file system labelled ``config-2``, as Nova's documentation of config drives has it.
 """
 
 from __future__ import annotations
@@ -11,8 +10,7 @@ import io
 import json
 from typing import Any, BinaryIO
 
-from pycdlib import PyCdlib
-
+from compute.hypervisor import iso9660
 from compute.models import Instance, Port
 from compute.operations.guest import ports_of
 
@@ -30,7 +28,7 @@ def build(instance: Instance, admin_password: str | None = None) -> tuple[Binary
     }
     if instance.user_data:
         files["openstack/latest/user_data"] = base64.b64decode(instance.user_data)
-    image = _iso(files)
+    image = iso9660.image(LABEL, files)
     return io.BytesIO(image), len(image)
 
 
@@ -89,22 +87,3 @@ def network_data(ports: list[Port]) -> dict[str, Any]:
             )
             services += [{"type": "dns", "address": server} for server in subnet.dns_nameservers]
     return {"links": links, "networks": networks, "services": services}
-
-
-def _iso(files: dict[str, bytes]) -> bytes:
-    iso = PyCdlib()
-    iso.new(interchange_level=3, joliet=3, rock_ridge="1.09", vol_ident=LABEL)
-    made: set[str] = set()
-    for number, (path, content) in enumerate(sorted(files.items())):
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            folder = "/".join(parts[:depth])
-            if folder not in made:
-                iso.add_directory(f"/{folder.upper()}", rr_name=parts[depth - 1], joliet_path=f"/{folder}")
-                made.add(folder)
-        short = "/" + "/".join(parts[:-1]).upper() + f"/F{number}.;1"
-        iso.add_fp(io.BytesIO(content), len(content), short, rr_name=parts[-1], joliet_path=f"/{path}")
-    output = io.BytesIO()
-    iso.write_fp(output)
-    iso.close()
-    return output.getvalue()

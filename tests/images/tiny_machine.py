@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, Self
 
-import pycdlib
+from compute.hypervisor import iso9660
 
 PATIENCE = 120.0
 POLL = 0.05
@@ -145,14 +145,6 @@ def vfat_drive(files: Path, target: Path) -> Path:
 
 def iso_drive(files: Path, target: Path) -> Path:
     """Make a config drive with a CD's file system, as Nova does by default."""
-    iso = pycdlib.PyCdlib()
-    iso.new(interchange_level=4, joliet=3, rock_ridge="1.09", vol_ident="config-2")
-    for path in sorted(files.rglob("*")):
-        name = "/" + str(path.relative_to(files))
-        if path.is_dir():
-            iso.add_directory(name, joliet_path=name, rr_name=path.name)
-        else:
-            iso.add_file(str(path), name, joliet_path=name, rr_name=path.name)
-    iso.write(str(target))
-    iso.close()
+    contents = {str(path.relative_to(files)): path.read_bytes() for path in files.rglob("*") if path.is_file()}
+    target.write_bytes(iso9660.image("config-2", contents))
     return target
