@@ -1,7 +1,7 @@
 """A call to a host that may never return: limited in time, and left behind when its time is over.
 
-A call of libvirt that hangs cannot be interrupted. So each runs in a thread of its own; whoever waits
-for it goes on without it after a while, and the fence (``compute.hypervisor.fence``) keeps the thread
+A call of libvirt that hangs cannot be interrupted. So each runs in another thread (``compute.hosts.hands``);
+whoever waits for it goes on without it after a while, and the fence (``compute.hypervisor.fence``) keeps the thread
 from asking the host for anything more.
 
 What a driver calls back (whether to go on, how far it is, the content to send) runs in the waiting
@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from typing import Any
 
+from compute.hosts.hands import Hand
 from compute.hypervisor import fence
 
 LOOK_SECONDS = 1.0
@@ -46,13 +47,15 @@ class Call:
         lent = {name: self._lend(value) for name, value in run.keywords.items()}
         self._run = functools.partial(run.func, *(self._lend(value) for value in run.args), **lent)
         self._said: queue.SimpleQueue[Callable[[], Any]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=copy_context().run, args=(self._work,), name="host-call", daemon=True)
+        self._context = copy_context()
+        self._thread: threading.Thread | None = None
+        self._returned = False
         self._done = False
         self._given_up = False
 
     def result(self, seconds: float) -> Any:
         """What it returns or raises. Raises TimeoutError; from then on it can do nothing more."""
-        self._thread.start()
+        self._thread = Hand.do(functools.partial(self._context.run, self._work))
         until = time.monotonic() + seconds
         try:
             while (said := self._next(until)) is not None:
@@ -65,7 +68,7 @@ class Call:
 
     def is_under_way(self) -> bool:
         """Whether it has not returned yet."""
-        return self._thread.is_alive()
+        return not self._returned
 
     def _next(self, until: float) -> Callable[[], Any] | None:
         """What the call's thread says next; None: its time (monotonic) is over."""
@@ -82,23 +85,23 @@ class Call:
             raise GivenUp("this call is nobody's any more")
         self._fence()
 
-    def _work(self) -> None:
+    def _work(self) -> Callable[[], None]:
+        """Make the call. Returns how to tell whoever waits what became of it."""
+        say: Callable[[], Any]
         try:
             with fence.behind(self._check):
                 found = self._run()
-        except BaseException as error:
-            self._end(functools.partial(_throw, error))
-        else:
             if self._given_up and hasattr(found, "close"):
                 found.close()  # a stream that nobody takes any more
-            self._end(lambda: found)
+            say = functools.partial(_give, found)
+        except BaseException as error:
+            say = functools.partial(_throw, error)
+        self._returned = True
+        return functools.partial(self._said.put, functools.partial(self._end, say))
 
-    def _end(self, say: Callable[[], Any]) -> None:
-        def last() -> Any:
-            self._done = True
-            return say()
-
-        self._said.put(last)
+    def _end(self, say: Callable[[], Any]) -> Any:
+        self._done = True
+        return say()
 
     # what the driver calls back -----------------------------------------------------------------------
     def _lend(self, value: Any) -> Any:
@@ -144,6 +147,10 @@ class Lent:
     def read(self, size: int = -1) -> Any:
         """See ``io.RawIOBase``."""
         return self._call._ask(functools.partial(self._file.read, size))
+
+
+def _give(found: Any) -> Any:
+    return found
 
 
 def _throw(error: BaseException) -> Any:

@@ -1,8 +1,8 @@
 """Leases: which worker is at an operation, so that two never are and a dead one holds nothing up.
 
 A lease is three columns of the action's row. Taking it is one conditional UPDATE; the database's
-constraint ``one_leased_action_an_instance`` makes it exclusive for the instance. A thread renews it
-while the worker lives; when the worker dies it runs out, and the janitor gives the row to another.
+constraint ``one_leased_action_an_instance`` makes it exclusive for the instance. A thread renews those
+of a process while it lives; when the worker dies it runs out, and the janitor gives the row to another.
 """
 
 from __future__ import annotations
@@ -106,29 +106,79 @@ class Lease:
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Renew it from a thread while the block runs, also when the block waits inside a C call.
-
-        The thread renews the lease of a cancelled action too: until this worker has noticed and
-        stopped, nobody else may touch the guest.
-        """
-        stop = threading.Event()
-        thread = threading.Thread(target=self._heartbeat, args=(stop,), name="lease", daemon=True)
-        thread.start()
+        """Have it renewed while the block runs, also while the block waits inside a C call."""
+        keeper.keep(self)
         try:
             yield
         finally:
-            stop.set()
-            thread.join()
+            keeper.let_go(self)
 
-    def _heartbeat(self, stop: threading.Event) -> None:
-        try:
-            while not stop.wait(settings.LEASE_SECONDS / 3):
-                try:
-                    self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
-                except Exception:
-                    log.exception("could not renew the lease of action %s; trying on", self.action_id)
-        finally:
+    def renewed_in(self) -> float:
+        """Seconds until a third of its time has passed, when it is to be pushed out again."""
+        return self._until - settings.LEASE_SECONDS * 2 / 3 - clock()
+
+    def keep(self) -> None:
+        """Push the end further out for whoever is at it, also when the action was cancelled.
+
+        Until its worker has noticed and stopped, nobody else may touch the guest.
+        """
+        self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
+
+
+class Keeper:
+    """A thread that renews this process's leases; it sleeps until a third of one's time has passed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._leases: list[Lease] = []
+        self._wakes_at = float("inf")
+        self._thread: threading.Thread | None = None
+
+    def keep(self, lease: Lease) -> None:
+        """Renew this one from now on."""
+        with self._changed:
+            self._leases.append(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+                self._thread.start()
+            elif clock() + lease.renewed_in() < self._wakes_at:
+                self._changed.notify()
+
+    def let_go(self, lease: Lease) -> None:
+        """Renew it no more. Afterwards the thread is not at it."""
+        with self._changed:
+            self._leases.remove(lease)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                self._renew()
+                wait = self._wait()
+                self._wakes_at = float("inf") if wait is None else clock() + wait
+                self._changed.wait(wait)
+
+    def _wait(self) -> float | None:
+        """Seconds until the next renewal; not at once after one that did not work. None: there is no lease."""
+        first = min((lease.renewed_in() for lease in self._leases), default=None)
+        return None if first is None else max(first, settings.LEASE_SECONDS / 10)
+
+    def _renew(self) -> None:
+        due = [lease for lease in self._leases if lease.renewed_in() <= 0]
+        for lease in due:
+            try:
+                lease.keep()
+            except Exception:
+                log.exception("could not renew the lease of action %s; trying on", lease.action_id)
+        if due:
             connection.close()
+
+    def forget(self) -> None:
+        """In a child process, which has neither the thread nor the leases."""
+        self.__init__()  # type: ignore[misc]  # as new
+
+
+keeper = Keeper()
+os.register_at_fork(after_in_child=keeper.forget)
 
 
 def _new_owner() -> str:
