@@ -15,7 +15,8 @@ class Hand:
 
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Callable[[], Callable[[], None]]] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name="host-call", daemon=True).start()
+        self.thread = threading.Thread(target=self._serve, name="host-call", daemon=True)
+        self.thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -24,16 +25,17 @@ class Hand:
             tell()
 
     @staticmethod
-    def do(work: Callable[[], Callable[[], None]]) -> None:
+    def do(work: Callable[[], Callable[[], None]]) -> threading.Thread:
         """Have it done by a thread that is idle, or by a new one. What it returns is called last, to tell of the end.
 
-        Neither may raise.
+        Neither may raise. Returns the thread.
         """
         try:
             hand = _idle.pop()
         except IndexError:
             hand = Hand()
         hand._work.put(work)
+        return hand.thread
 
 
 os.register_at_fork(after_in_child=_idle.clear)  # threads stay behind in the parent

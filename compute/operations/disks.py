@@ -17,7 +17,7 @@ from compute.errors import ComputeError
 from compute.hypervisor import qcow2
 from compute.hypervisor.interface import Hypervisor, HypervisorError
 from compute.images import store
-from compute.models import Host, Image, Instance
+from compute.models import Host, Image, Instance, Port
 from compute.operations import config_drive
 from compute.operations.engine import AnotherLane, Operation
 from compute.operations.layout import Layout
@@ -47,9 +47,14 @@ def create_empty(hypervisor: Hypervisor, layout: Layout, roles: Iterable[str] = 
         hypervisor.upload(layout.volume("swap"), io.BytesIO(content), len(content), "qcow2")
 
 
-def create_config(hypervisor: Hypervisor, instance: Instance, admin_password: str | None = None) -> None:
-    """The config drive, with what the rows say now, and with the password that this start is asked to set."""
-    content, size = config_drive.build(instance, admin_password)
+def create_config(
+    hypervisor: Hypervisor, instance: Instance, admin_password: str | None = None, ports: list[Port] | None = None
+) -> None:
+    """The config drive, with what the rows say now, and with the password that this start is asked to set.
+
+    ``ports``: the instance's, if at hand.
+    """
+    content, size = config_drive.build(instance, admin_password, ports)
     hypervisor.upload(instance.config_volume, content, size)
 
 

@@ -22,6 +22,8 @@ from compute.models import OPEN_STATES, Action, ActionState, Host, Instance, ann
 from compute.models.states import TaskState, VmState
 from compute.operations.calls import Calls
 from compute.operations.doorbell import ring
+from compute.operations.journal import Journal
+from compute.operations.leases import Lost
 from compute.operations.sealing import seal, unseal
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
@@ -87,6 +89,7 @@ class Operation:
         self.lease = lease
         self.lane_now = lane
         self.calls = Calls(lease, self.limit)
+        self.journal = Journal(action, instance)
 
     # facts ----------------------------------------------------------------------------------------
     @classmethod
@@ -131,10 +134,12 @@ class Operation:
         self.action.progress.update(progress)
         Action.objects.filter(pk=self.action.pk).update(progress=self.action.progress)
 
-    def set_instance(self, **fields: Any) -> None:
-        """Change fields of the instance, in the row and in hand."""
+    def set_instance(self, *, still_there: bool = False, **fields: Any) -> None:
+        """Change fields of the instance, in the row and in hand. ``still_there``: raise Lost if it is deleted."""
         self.lease.check()
-        Instance.objects.filter(pk=self.instance.pk).update(updated_at=timezone.now(), **fields)
+        row = Instance.objects.filter(pk=self.instance.pk, **({"deleted_at": None} if still_there else {}))
+        if not row.update(updated_at=timezone.now(), **fields) and still_there:
+            raise Lost("the instance is deleted already")
         for name, value in fields.items():
             setattr(self.instance, name, value)
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, Nic, Reservation
 from compute.models import Host, Instance, Port
 from compute.operations.layout import Layout
 
 
-def guest_of(instance: Instance, host: Host | None = None) -> Guest:
-    """The guest as the instance's rows say that it shall be defined. ``host``: as on another than its own."""
+def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> Guest:
+    """The guest as the instance's rows say that it shall be defined.
+
+    ``host``: as on another than its own. ``ports``: its own, if at hand.
+    """
     host = host or instance.host
     assert host is not None
     room = headroom_of(instance.flavor)
@@ -22,7 +27,7 @@ def guest_of(instance: Instance, host: Host | None = None) -> Guest:
         max_vcpus=room.vcpus if room.vcpus > instance.vcpus else None,
         max_memory_mb=room.memory_mb if room.memory_mb > instance.memory_mb else None,
         disks=Layout.of(instance).disks(),
-        nics=tuple(nic_of(port) for port in ports_of(instance)),
+        nics=tuple(nic_of(port) for port in (ports_of(instance) if ports is None else ports)),
         domain_type=host.domain_type or None,
         console_listen=host.console_address,
         metadata=(

@@ -14,13 +14,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
@@ -52,6 +52,7 @@ class Lease:
         self.action_id = action_id
         self.owner = owner
         self.undoing = False
+        self._given_back = False
         self._until = clock() + settings.LEASE_SECONDS
 
     def renew(self, **fields: Any) -> None:
@@ -59,11 +60,26 @@ class Lease:
 
         Raises Cancelled when somebody asked for the operation's end, and Lost when it was ended or taken over.
         """
-        if self._push(self._wanted(), **fields):
-            return
+        if not self._push(self._wanted(), **fields):
+            raise self._why_not_wanted()
+
+    def _why_not_wanted(self) -> Lost:
         if self._mine().exists():
-            raise Cancelled(f"action {self.action_id} is to be undone")
-        raise Lost(f"action {self.action_id} is no longer this worker's")
+            return Cancelled(f"action {self.action_id} is to be undone")
+        return Lost(f"action {self.action_id} is no longer this worker's")
+
+    def end(self, *, wanted: bool, **fields: Any) -> None:
+        """Write how the action ended, and give the lease back with it.
+
+        Raises Lost, and, where it must still be ``wanted``, Cancelled.
+        """
+        rows = self._wanted() if wanted else self._mine()
+        if not rows.update(lease_owner="", lease_until=None, **fields):
+            raise self._why_not_wanted() if wanted else Lost("cancelled at the last moment")
+        transaction.on_commit(self._is_given_back)
+
+    def _is_given_back(self) -> None:
+        self._given_back = True
 
     def go_on(self) -> None:
         """What was asked for came too late: the operation goes on to its end. Raises Lost as ``renew``."""
@@ -102,7 +118,8 @@ class Lease:
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""
-        Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
+        if not self._given_back:
+            Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -187,23 +204,32 @@ def _new_owner() -> str:
 
 def take(action_id: int) -> Lease | None:
     """The lease of an open action, or None: it is ended, or a live worker is at its instance."""
-    now = timezone.now()
-    instance_id = (
-        Action.objects.filter(pk=action_id, state__in=OPEN_STATES).values_list("instance_id", flat=True).first()
-    )
-    if instance_id is None:
-        return None
-    Action.objects.filter(Q(instance_id=instance_id), ~Q(lease_owner=""), lease_until__lt=now).update(lease_owner="")
     owner = _new_owner()
-    try:
-        with transaction.atomic():
-            taken = Action.objects.filter(pk=action_id, state__in=OPEN_STATES, lease_owner="").update(
-                state=ActionState.RUNNING,
-                lease_owner=owner,
-                lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
-                attempts=F("attempts") + 1,
-                updated_at=now,
-            )
-    except IntegrityError:
-        return None  # another action of the instance is being worked on
-    return Lease(action_id, owner) if taken else None
+    for _ in range(2):
+        with suppress(IntegrityError):  # another action of the instance has a lease
+            return Lease(action_id, owner) if _take(action_id, owner) else None
+        if not _end_overdue(action_id):
+            break
+    return None
+
+
+def _take(action_id: int, owner: str) -> bool:
+    """One conditional UPDATE. Raises IntegrityError while another action of the instance has a lease."""
+    now = timezone.now()
+    with transaction.atomic():
+        rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=now), pk=action_id, state__in=OPEN_STATES)
+        taken = rows.update(
+            state=ActionState.RUNNING,
+            lease_owner=owner,
+            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+            attempts=F("attempts") + 1,
+            updated_at=now,
+        )
+    return bool(taken)
+
+
+def _end_overdue(action_id: int) -> bool:
+    """End leases that have run out on the instance of an action. Whether there was one."""
+    instance = Subquery(Action.objects.filter(pk=action_id).values("instance"))
+    overdue = Action.objects.filter(instance=instance, lease_until__lt=timezone.now()).exclude(lease_owner="")
+    return bool(overdue.update(lease_owner=""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -10,7 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from compute.hypervisor.interface import Gone
-from compute.models import Host, PowerState, TaskState, VmState
+from compute.models import Host, Port, PowerState, TaskState, VmState
 from compute.networks import removals
 from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
@@ -19,13 +20,16 @@ from compute.operations.guest import guest_of, ports_of, reservation_of
 GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 
 
-def bring_networks(operation: Operation, host: Host | None = None) -> None:
-    """The instance's host, or another, has the instance's networks, and its DHCP the addresses."""
+def bring_networks(operation: Operation, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> None:
+    """The instance's host, or another, has the instance's networks, and its DHCP the addresses.
+
+    ``ports``: the instance's, if at hand.
+    """
     host = host or operation.instance.host
     assert host is not None
     hypervisor = operation.hypervisor_of(host)
     removals.clear(host, hypervisor)
-    for port in ports_of(operation.instance):
+    for port in ports_of(operation.instance) if ports is None else ports:
         hypervisor.ensure_network(network_spec(port.network))
         if reservation := reservation_of(port, operation.instance.hostname):
             hypervisor.reserve(port.network_id, reservation)

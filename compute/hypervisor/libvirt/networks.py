@@ -19,12 +19,10 @@ from uuid import UUID
 import libvirt
 from lxml import etree
 
-from compute.hypervisor.interface import Failed, NetworkSpec, Reservation, mac_for
+from compute.hypervisor.interface import RESERVED_AHEAD, Failed, NetworkSpec, Reservation, mac_for
 from compute.hypervisor.libvirt import xml, xml_network
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
-
-RESERVED_AHEAD = 4096  # a /20; libvirt defines and starts such a network in 0.15 s
 
 LIVE = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
 CONFIG = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
