@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from compute.models import Host, Instance, ServerGroup, announce
+from compute.models.host import heard_of_since
+from portal.compiled import Rows, given
 
 
 def take(
@@ -26,24 +29,41 @@ def take(
     ``instances`` 0: for one that is there already, and holds two flavors for a while. ``ratios``: those of
     the host's aggregates, which stand instead of its own (``cpu_ratio``, ``memory_ratio``, ``disk_ratio``).
     """
-    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios or {})
-    fits = Host.objects.up().filter(
-        pk=host_id,
-        enabled=True,
-        vcpus_used__lte=F("vcpus") * ratio["cpu_ratio"] - vcpus,
-        memory_mb_used__lte=(F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"] - memory_mb,
-        disk_gb_used__lte=(F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - disk_gb,
-    )
-    taken = fits.update(
-        vcpus_used=F("vcpus_used") + vcpus,
-        memory_mb_used=F("memory_mb_used") + memory_mb,
-        disk_gb_used=F("disk_gb_used") + disk_gb,
-        instances_used=F("instances_used") + instances,
-        updated_at=timezone.now(),
+    own = dict(ratios or {})
+    taken = _with_room(tuple(sorted(own))).update(
+        {"updated_at": timezone.now()},
+        host_id=host_id,
+        since=heard_of_since(),
+        vcpus=vcpus,
+        memory_mb=memory_mb,
+        disk_gb=disk_gb,
+        instances=instances,
+        **own,
     )
     if taken:
         announce("host", host_id)
     return bool(taken)
+
+
+@cache
+def _with_room(aggregates: tuple[str, ...]) -> Rows[Host]:
+    """A host, if it is up and has room for these amounts; ``aggregates`` names the ratios that are not its own."""
+    amounts = {**given(Host, vcpus_used="vcpus", memory_mb_used="memory_mb"), **given(Host, disk_gb_used="disk_gb")}
+    amounts |= given(Host, instances_used="instances")
+    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | given(Host, *aggregates)
+
+    def fits() -> QuerySet[Host]:
+        (since,) = given(Host, last_seen_at="since").values()
+        return Host.objects.up(since).filter(
+            **given(Host, pk="host_id"),
+            enabled=True,
+            vcpus_used__lte=F("vcpus") * ratio["cpu_ratio"] - amounts["vcpus_used"],
+            memory_mb_used__lte=(F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"]
+            - amounts["memory_mb_used"],
+            disk_gb_used__lte=(F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - amounts["disk_gb_used"],
+        )
+
+    return Rows(fits, **{name: F(name) + amount for name, amount in amounts.items()})
 
 
 def lock_groups(group_ids: Iterable[UUID]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.db import models
 from django.utils import timezone
 
+from portal.compiled import insert
+
 
 class Change(models.Model):
     """Something that pages may show has changed. ``project_id`` empty: only administrators see it."""
@@ -20,4 +22,4 @@ class Change(models.Model):
 
 def announce(kind: str, object_id: object, project_id: str = "") -> None:
     """Tell the pages that an object changed; call it inside the transaction that changes it."""
-    Change.objects.create(kind=kind, object_id=str(object_id), project_id=project_id)
+    insert(Change(kind=kind, object_id=str(object_id), project_id=project_id))

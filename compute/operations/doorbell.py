@@ -14,12 +14,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
 from compute.models import OPEN_STATES, Action, Host
+from portal.compiled import Rows, given
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,14 @@ log = logging.getLogger(__name__)
 UNTOUCHED = timedelta(seconds=5)
 # One whose host does not answer waits in its row, and is looked at now and then: it may be past its limit.
 UNTOUCHED_WHILE_SILENT = timedelta(seconds=30)
+
+
+def _next() -> QuerySet[Action]:
+    rows = Action.objects.filter(state__in=OPEN_STATES, **given(Action, "instance"))
+    return rows.order_by("id")[:1]
+
+
+_NEXT = Rows(_next)
 
 
 def ring(action_id: int, lane: str, limit: timedelta) -> None:
@@ -62,7 +71,7 @@ def ring_for(action: Action) -> None:
 
 def ring_next(instance_id: UUID) -> None:
     """Ring for the oldest open action of an instance: one that waited for another to end."""
-    if action := Action.objects.filter(instance_id=instance_id, state__in=OPEN_STATES).order_by("id").first():
+    if action := _NEXT.first(instance=instance_id):
         ring_for(action)
 
 

@@ -4,10 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from django.db.models import QuerySet
+
 from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, Nic, Reservation
-from compute.models import Host, Instance, Port
+from compute.models import Host, Instance, Network, Port, PortAddress, Subnet
+from compute.models.at_hand import keep_at_hand
 from compute.operations.layout import Layout
+from portal.compiled import Rows, given
+
+
+def _ports() -> QuerySet[Port]:
+    return Port.objects.filter(**given(Port, "instance")).select_related("network").order_by("position", "created_at")
+
+
+def _addresses() -> QuerySet[PortAddress]:
+    return PortAddress.objects.filter(port__instance=given(Port, "instance")["instance"])
+
+
+def _subnets() -> QuerySet[Subnet]:
+    of_networks = Network.objects.filter(ports__instance=given(Port, "instance")["instance"])
+    return Subnet.objects.filter(network__in=of_networks)
+
+
+_PORTS, _ADDRESSES, _SUBNETS = Rows(_ports), Rows(_addresses), Rows(_subnets)
 
 
 def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> Guest:
@@ -40,11 +60,15 @@ def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Po
 
 def ports_of(instance: Instance) -> list[Port]:
     """The instance's ports in the order of its cards, with networks and addresses at hand."""
-    return list(
-        instance.ports.select_related("network")
-        .prefetch_related("addresses__subnet", "network__subnets")
-        .order_by("position", "created_at")
-    )
+    ports = _PORTS.all(instance=instance)
+    subnets = {one.id: one for one in _SUBNETS.all(instance=instance)}
+    addresses = _ADDRESSES.all(instance=instance)
+    for address in addresses:
+        address.subnet = subnets[address.subnet_id]
+    for port in ports:
+        keep_at_hand(port, "addresses", [one for one in addresses if one.port_id == port.id])
+        keep_at_hand(port.network, "subnets", [one for one in subnets.values() if one.network_id == port.network_id])
+    return ports
 
 
 def nic_of(port: Port) -> Nic:

@@ -11,9 +11,15 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from compute.models import Action, Event
+from portal.compiled import Rows, given, insert
 
 if TYPE_CHECKING:
     from compute.models import Instance
+
+
+# What is written of a step when it has ended.
+ENDS_WITH = ("finished_at", "result", "message", "traceback", "host")
+_EVENT = Rows(lambda: Event.objects.filter(**given(Event, "pk")))
 
 
 class Journal:
@@ -36,7 +42,7 @@ class Journal:
     def turn_to(self, event: Event) -> None:
         """Write the end of the step before, and that this one begins. Once that is committed, say ``went_on``."""
         self.write_end()
-        event.save(force_insert=True)
+        insert(event)
 
     def went_on(self, event: Event) -> None:
         """This step is under way."""
@@ -53,13 +59,7 @@ class Journal:
         """Write how the last step ended, if it has; twice does no harm."""
         one = self._event
         if one is not None and one.finished_at is not None:
-            Event.objects.filter(pk=one.pk).update(
-                finished_at=one.finished_at,
-                result=one.result,
-                message=one.message,
-                traceback=one.traceback,
-                host=one.host,
-            )
+            _EVENT.update({name: getattr(one, name) for name in ENDS_WITH}, pk=one.pk)
 
     def _host(self) -> str:
         return self._instance.host.name if self._instance.host else ""

@@ -24,8 +24,28 @@ from django.db.models import F, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
+from portal.compiled import Rows, given
 
 log = logging.getLogger(__name__)
+
+
+def _owned() -> QuerySet[Action, Any]:
+    return Action.objects.filter(**given(Action, pk="action_id", lease_owner="owner")).order_by().values_list("pk")
+
+
+_OWNED = Rows(_owned)
+_RUNNING = Rows(lambda: _owned().filter(state=ActionState.RUNNING))
+_WANTED = Rows(lambda: _owned().filter(state=ActionState.RUNNING, cancelled_by=""))
+
+
+def _free() -> QuerySet[Action]:
+    """An open action that nobody is at any more."""
+    (overdue,) = given(Action, lease_until="now").values()
+    rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=overdue))
+    return rows.filter(state__in=OPEN_STATES, **given(Action, "pk"))
+
+
+_FREE = Rows(_free, attempts=F("attempts") + 1)
 
 
 class Lost(Exception):
@@ -60,11 +80,11 @@ class Lease:
 
         Raises Cancelled when somebody asked for the operation's end, and Lost when it was ended or taken over.
         """
-        if not self._push(self._wanted(), **fields):
+        if not self._push(self._wanted, **fields):
             raise self._why_not_wanted()
 
     def _why_not_wanted(self) -> Lost:
-        if self._mine().exists():
+        if _RUNNING.exist(**self._row):
             return Cancelled(f"action {self.action_id} is to be undone")
         return Lost(f"action {self.action_id} is no longer this worker's")
 
@@ -73,8 +93,8 @@ class Lease:
 
         Raises Lost, and, where it must still be ``wanted``, Cancelled.
         """
-        rows = self._wanted() if wanted else self._mine()
-        if not rows.update(lease_owner="", lease_until=None, **fields):
+        rows = self._wanted if wanted else _RUNNING
+        if not rows.update({"lease_owner": "", "lease_until": None, **fields}, **self._row):
             raise self._why_not_wanted() if wanted else Lost("cancelled at the last moment")
         transaction.on_commit(self._is_given_back)
 
@@ -83,7 +103,7 @@ class Lease:
 
     def go_on(self) -> None:
         """What was asked for came too late: the operation goes on to its end. Raises Lost as ``renew``."""
-        if not self._push(self._mine(), cancelled_by="", past_return=True):
+        if not self._push(_RUNNING, cancelled_by="", past_return=True):
             raise Lost(f"action {self.action_id} is no longer this worker's")
 
     def lapsed(self) -> bool:
@@ -95,31 +115,34 @@ class Lease:
 
         One that has run out is pushed out again, if nobody has taken the operation up meanwhile.
         """
-        if self.lapsed() and not self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner)):
+        if self.lapsed() and not self._push(_OWNED):
             raise Lost(f"action {self.action_id} was this worker's, before it slept")
 
-    def _push(self, rows: QuerySet[Action], **fields: Any) -> bool:
-        """Push the end out in these rows. Whether there was one."""
+    def _push(self, rows: Rows[Any], **fields: Any) -> bool:
+        """Push the end out in this row, if it is among these. Whether it was."""
         until = clock() + settings.LEASE_SECONDS
-        if not rows.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS), **fields):
+        ends = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+        if not rows.update({"lease_until": ends, **fields}, **self._row):
             return False
         self._until = until
         return True
 
     def held(self) -> bool:
         """Whether it still is ours and the operation still wanted."""
-        return self._wanted().exists()
+        return self._wanted.exist(**self._row)
 
-    def _mine(self) -> QuerySet[Action]:
-        return Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING)
+    @property
+    def _row(self) -> dict[str, Any]:
+        return {"action_id": self.action_id, "owner": self.owner}
 
-    def _wanted(self) -> QuerySet[Action]:
-        return self._mine() if self.undoing else self._mine().filter(cancelled_by="")
+    @property
+    def _wanted(self) -> Rows[Any]:
+        return _RUNNING if self.undoing else _WANTED
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""
         if not self._given_back:
-            Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
+            _OWNED.update({"lease_owner": "", "lease_until": None}, **self._row)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -139,7 +162,7 @@ class Lease:
 
         Until its worker has noticed and stopped, nobody else may touch the guest.
         """
-        self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
+        self._push(_OWNED)
 
 
 class Keeper:
@@ -216,16 +239,9 @@ def take(action_id: int) -> Lease | None:
 def _take(action_id: int, owner: str) -> bool:
     """One conditional UPDATE. Raises IntegrityError while another action of the instance has a lease."""
     now = timezone.now()
+    lease = {"lease_owner": owner, "lease_until": now + timedelta(seconds=settings.LEASE_SECONDS)}
     with transaction.atomic():
-        rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=now), pk=action_id, state__in=OPEN_STATES)
-        taken = rows.update(
-            state=ActionState.RUNNING,
-            lease_owner=owner,
-            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
-            attempts=F("attempts") + 1,
-            updated_at=now,
-        )
-    return bool(taken)
+        return bool(_FREE.update({"state": ActionState.RUNNING, "updated_at": now, **lease}, pk=action_id, now=now))
 
 
 def _end_overdue(action_id: int) -> bool:

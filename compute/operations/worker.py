@@ -25,6 +25,7 @@ from compute.operations import OPERATIONS
 from compute.operations.doorbell import ring_next
 from compute.operations.engine import AnotherLane, Operation, Step, cancel, past_limit
 from compute.operations.leases import Cancelled, Lost, take
+from portal.compiled import Rows, given
 from portal.requestid import working_on
 
 log = logging.getLogger(__name__)
@@ -33,12 +34,15 @@ log = logging.getLogger(__name__)
 MAX_ATTEMPTS = 10
 
 
+_ACTION = Rows(lambda: Action.objects.select_related("instance__host").filter(**given(Action, "pk")))
+
+
 def perform(action_id: int, lane: str) -> None:
     """Work on an action, if it is open and nobody else is at its instance."""
     lease = take(action_id)
     if lease is None:
         return
-    action = Action.objects.select_related("instance__host").get(pk=action_id)
+    action = _ACTION.all(pk=action_id)[0]
     operation = OPERATIONS[action.operation](action, action.instance, lease, lane)
     with working_on(action.request_id, action.user_name, action.project_name or action.project_id):
         started = time.monotonic()
