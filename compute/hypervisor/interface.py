@@ -26,9 +26,9 @@ from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
     "BRIDGE_PREFIX", "MAC_PREFIX", "RESERVED_AHEAD", "Busy", "Crossing", "Disk", "Failed", "Gone", "Guest",
-    "GuestEvent", "GuestEventKind", "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec",
-    "Nic", "NoSpace", "NumaCell", "Observed", "Order", "Passenger", "PowerState", "Reservation", "SerialStream", "Transfer",
-    "Unreachable", "Unsupported", "VncEndpoint", "VolumeFile", "Whereabouts", "mac_for",
+    "GuestEvent", "GuestEventKind", "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError",
+    "NetworkSpec", "Nic", "NoSpace", "NumaCell", "Observed", "Order", "Passenger", "PowerState", "Reservation",
+    "SerialStream", "Transfer", "Unreachable", "Unsupported", "VncEndpoint", "VolumeFile", "Whereabouts", "mac_for",
 ]  # fmt: skip
 
 
