@@ -14,15 +14,15 @@ libvirt() { .venv/bin/python -c "from pathlib import Path; from compute.hypervis
 mkdir -p var
 libvirt ensure_running
 trap 'libvirt stop' EXIT
-# All run side by side, which needs one order of everything in each process. Those on guests, in a browser or with the
-# client wait more than they work; a file of them stays in one process, for it shares what it has started.
-SLOW="driver or real or browser or client"
+# Those that need only this machine's processors run side by side, which needs one order of everything in each process;
+# those on guests, in a browser or with the client share the machine and run one after the other.
+ALONE="driver or real or browser or client"
 export PYTHONHASHSEED=0
 passes() { "$@" || [ $? -eq 5 ]; } # 5: nothing of this half was asked for
 printf '%s\n' "--- SQLite"
-passes .venv/bin/python -m pytest -n "$(nproc)" -m "not ($SLOW)" "$@"
-passes .venv/bin/python -m pytest -n "$(nproc)" --dist loadfile --no-loadscope-reorder -m "$SLOW" "$@"
+passes .venv/bin/python -m pytest -n "$(nproc)" -m "not ($ALONE)" "$@"
+passes .venv/bin/python -m pytest -m "$ALONE" "$@"
 printf '%s\n' "--- PostgreSQL and Redis"
 # What is about the browser, the client or the hypervisor alone does not come to another end with another database.
-passes scripts/with-servers.sh .venv/bin/python -m pytest -n "$(nproc)" -m "not ($SLOW)" "$@"
-[ $# -gt 0 ] || scripts/with-servers.sh .venv/bin/python -m pytest -n "$(nproc)" --dist loadfile tests/e2e/test_instances.py tests/e2e/test_kills.py
+passes scripts/with-servers.sh .venv/bin/python -m pytest -n "$(nproc)" -m "not ($ALONE)" "$@"
+[ $# -gt 0 ] || scripts/with-servers.sh .venv/bin/python -m pytest tests/e2e/test_instances.py tests/e2e/test_kills.py
