@@ -1,9 +1,11 @@
-"""System checks: what an operation must say of itself (`manage.py check`)."""
+"""System checks (`manage.py check`): what an operation must say of itself, and a setting that must be readable."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 
@@ -15,7 +17,7 @@ def operations_are_whole(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     from portal.identity.policy import rules
 
     errors: list[CheckMessage] = []
-    unlisted = set(Operation.__subclasses__()) - set(OPERATIONS.values())
+    unlisted = {cls for cls in _descendants(Operation) if "name" in vars(cls)} - set(OPERATIONS.values())
     errors += [Error(f"{cls.__name__} is not in OPERATIONS", id="compute.E001") for cls in unlisted]
     for operation in OPERATIONS.values():
         if not operation.__doc__:
@@ -25,3 +27,21 @@ def operations_are_whole(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         if not operation.steps:
             errors.append(Error(f"{operation.__name__} has no steps", id="compute.E004"))
     return errors
+
+
+def _descendants(cls: type[Any]) -> Iterator[type[Any]]:
+    for child in cls.__subclasses__():
+        yield child
+        yield from _descendants(child)
+
+
+@register()
+def trusted_hosts_are_addresses(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """NACELLE_TRUSTED_HOSTS holds addresses and networks alone: a name could lead anywhere tomorrow."""
+    from compute.hypervisor.ways import trusted_networks
+
+    try:
+        trusted_networks(settings.TRUSTED_HOSTS)
+    except ValueError as error:
+        return [Error(f"NACELLE_TRUSTED_HOSTS: {error}", id="compute.E005")]
+    return []

@@ -7,11 +7,9 @@ calls down is not asked at all, so that a page stays fast when a host is not.
 from __future__ import annotations
 
 import logging
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as TooSlow
 
 from compute.errors import Conflict
-from compute.hosts.connections import hypervisor_of
+from compute.hosts.asking import ask_host
 from compute.hypervisor.interface import Gone, HypervisorError
 from compute.models import Host, Instance
 
@@ -19,10 +17,6 @@ log = logging.getLogger(__name__)
 
 # Nova's own bound (MAX_CONSOLE_BYTES in its libvirt driver).
 MAX_BYTES = 102_400
-ANSWER_SECONDS = 5.0
-
-# A call into a silent host cannot be interrupted, only left behind; so few threads may ever wait there.
-_readers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="console-log")
 
 
 def console_log(instance: Instance, length: int | None = None) -> str:
@@ -41,12 +35,8 @@ def console_log(instance: Instance, length: int | None = None) -> str:
 
 
 def _read(instance: Instance, host: Host) -> bytes:
-    reading = _readers.submit(lambda: hypervisor_of(host).console_log(instance.pk, MAX_BYTES))
     try:
-        return reading.result(timeout=ANSWER_SECONDS)
-    except TooSlow:
-        reading.cancel()
-        log.warning("host %s gave no console log of %s within %d s", host.name, instance.pk, ANSWER_SECONDS)
+        return bytes(ask_host(host, "console_log", instance.pk, MAX_BYTES))
     except Gone as error:
         raise Conflict(f"Instance {instance.pk} is not ready") from error
     except HypervisorError as error:

@@ -6,8 +6,8 @@ import ipaddress
 import socket
 from urllib.parse import urlsplit
 
-from compute.hosts.connections import hypervisor_of
-from compute.hypervisor.interface import Busy, Gone, HypervisorError, VncEndpoint
+from compute.hosts.asking import ask_host
+from compute.hypervisor.interface import Busy, Gone, HypervisorError, Unsupported, VncEndpoint
 from compute.models import Host
 from consoleproxy.tokens import Grant, Refused
 
@@ -21,18 +21,19 @@ def connect(grant: Grant) -> socket.socket:
     The host is asked before and after: a guest that still has the port once the connection stands
     is the one that answered. In between it might have stopped, and another guest taken its port.
     """
-    hypervisor = hypervisor_of(grant.host)
     try:
-        endpoint = hypervisor.vnc(grant.instance_id)
+        endpoint = ask_host(grant.host, "vnc", grant.instance_id)
         screen = socket.create_connection(address_of(grant.host, endpoint), timeout=CONNECT_SECONDS)
         try:
-            if hypervisor.vnc(grant.instance_id) != endpoint:
+            if ask_host(grant.host, "vnc", grant.instance_id) != endpoint:
                 raise Refused("The instance was restarted just now. Open its console again.")
         except BaseException:
             screen.close()
             raise
     except (Gone, Busy) as error:
         raise Refused(NOT_RUNNING) from error
+    except Unsupported as error:
+        raise Refused("The instance has no screen that can be shown here.") from error
     except HypervisorError as error:
         raise Refused("The host of the instance does not answer.") from error
     except OSError as error:

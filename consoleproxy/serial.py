@@ -27,7 +27,7 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.db import connections
 
-from compute.hosts.connections import hypervisor_of
+from compute.hosts.asking import ask_host
 from compute.hypervisor.interface import Busy, Gone, HypervisorError, PowerState, SerialStream
 from consoleproxy import origins, tokens
 from consoleproxy.screens import NOT_RUNNING
@@ -232,19 +232,29 @@ _holders: dict[UUID, SerialConsole] = {}
 
 def _open(grant: Grant) -> SerialStream:
     try:
-        return hypervisor_of(grant.host).serial(grant.instance_id)
+        port: SerialStream = ask_host(grant.host, "serial", grant.instance_id)
     except (Gone, Busy) as error:
         raise Refused(NOT_RUNNING) from error
     except HypervisorError as error:
         raise Refused("The host of the instance does not answer.") from error
+    finally:
+        connections.close_all()
+    return port
 
 
 def _why_ended(grant: Grant) -> str:
     """Why a stream came to its end. Only the host knows whether the guest still runs; it may need a moment."""
+    try:
+        return _asked_why(grant)
+    finally:
+        connections.close_all()
+
+
+def _asked_why(grant: Grant) -> str:
     deadline = time.monotonic() + STOPPING_SECONDS
     while time.monotonic() < deadline:
         try:
-            guest = hypervisor_of(grant.host).guest(grant.instance_id)
+            guest = ask_host(grant.host, "guest", grant.instance_id)
         except HypervisorError:
             return "The host of the instance does not answer."
         if guest is None or guest.power_state != PowerState.RUNNING:

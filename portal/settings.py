@@ -64,8 +64,27 @@ CONSOLE_SESSIONS_PER_USER = int(os.environ.get("NACELLE_CONSOLE_SESSIONS_PER_USE
 # The origins whose pages may open consoles: the portal's own, and those listed (https://portal.example, …).
 CONSOLE_ORIGINS = (PUBLIC_URL, *filter(None, os.environ.get("NACELLE_CONSOLE_ORIGINS", "").split(",")))
 HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
+# A host that is connected and has not answered for so long is silent: operations wait in their rows, no worker does.
+HOST_SILENT_AFTER_SECONDS = float(os.environ.get("NACELLE_HOST_SILENT_AFTER", "6"))
+# How hosts are switched off from afar (docs/fencing.md). The programs in it run on this machine.
+FENCE_METHODS = os.environ.get("NACELLE_FENCE_METHODS", str(DATA_DIR / "fence.json"))
+# So many instances of a host that is off are started elsewhere at the same time.
+EVACUATE_AT_ONCE = int(os.environ.get("NACELLE_EVACUATE_AT_ONCE", "4"))
+# So many instances of a host that is taken out of service are moved off at the same time.
+DRAIN_AT_ONCE = int(os.environ.get("NACELLE_DRAIN_AT_ONCE", "2"))
+# Evening out is proposed when more than this share parts the fullest host from the emptiest, down to the other one.
+# What it has moved is left where it is for so long.
+REBALANCE_ABOVE = float(os.environ.get("NACELLE_REBALANCE_ABOVE", "0.2"))
+REBALANCE_TO = float(os.environ.get("NACELLE_REBALANCE_TO", "0.1"))
+REBALANCE_QUIET_SECONDS = int(os.environ.get("NACELLE_REBALANCE_QUIET", "3600"))
+# Where an aggregate says so, a host that is down for so long is fenced and evacuated by itself; but not when more hosts
+# than so many are down: then it may be this machine that is cut off.
+AUTO_EVACUATE_AFTER_SECONDS = int(os.environ.get("NACELLE_AUTO_EVACUATE_AFTER", "120"))
+AUTO_EVACUATE_MOST_HOSTS = int(os.environ.get("NACELLE_AUTO_EVACUATE_MOST_HOSTS", "2"))
 HOST_SAMPLE_SECONDS = int(os.environ.get("NACELLE_HOST_SAMPLE_SECONDS", "10"))
-HOST_SAMPLE_KEEP_HOURS = int(os.environ.get("NACELLE_HOST_SAMPLE_KEEP_HOURS", str(24 * 7)))
+# Who has it reads the figures of each host and instance at /metrics; without it there are counts alone.
+METRICS_TOKEN = os.environ.get("NACELLE_METRICS_TOKEN", "")
+STATISTICS_DAYS = int(os.environ.get("NACELLE_STATISTICS_DAYS", "30"))
 STATE_SYNC_SECONDS = int(os.environ.get("NACELLE_STATE_SYNC_SECONDS", "60"))
 # Guests that ran are started again when their host comes back without them (Nova's resume_guests_state_on_host_boot).
 RESUME_GUESTS = _flag("NACELLE_RESUME_GUESTS")
@@ -84,6 +103,16 @@ IMAGE_SIZE_CAP_BYTES = int(os.environ.get("NACELLE_IMAGE_SIZE_CAP", str(1 << 40)
 PRIVATE_NETWORK_CIDR = os.environ.get("NACELLE_PRIVATE_CIDR", "")
 # Where the networks that users make may lie. Hosts route them, so public addresses would be drawn away from others.
 TENANT_RANGES = os.environ.get("NACELLE_TENANT_RANGES", "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16").split(",")
+# Where hosts may be reached without encryption or proof (qemu+tcp): addresses and networks. Loopback always is one.
+TRUSTED_HOSTS = os.environ.get("NACELLE_TRUSTED_HOSTS", "").split(",")
+# Live migration: seconds for each GiB that is to cross (0: no limit) and what happens then, "abort" or
+# "force_complete"; how long a guest may stand still at the end; MiB a second (0: as fast as it goes).
+LIVE_MIGRATION_COMPLETION_SECONDS = int(os.environ.get("NACELLE_LIVE_MIGRATION_COMPLETION_SECONDS", "800"))
+LIVE_MIGRATION_TIMEOUT_ACTION = os.environ.get("NACELLE_LIVE_MIGRATION_TIMEOUT_ACTION", "abort")
+LIVE_MIGRATION_DOWNTIME_MS = int(os.environ.get("NACELLE_LIVE_MIGRATION_DOWNTIME_MS", "500"))
+LIVE_MIGRATION_BANDWIDTH_MB = int(os.environ.get("NACELLE_LIVE_MIGRATION_BANDWIDTH_MB", "0"))
+LIVE_MIGRATION_AUTO_CONVERGE = _flag("NACELLE_LIVE_MIGRATION_AUTO_CONVERGE", True)
+LIVE_MIGRATION_POST_COPY = _flag("NACELLE_LIVE_MIGRATION_POST_COPY", False)
 STORAGE_POOL = os.environ.get("NACELLE_STORAGE_POOL", "nacelle")
 STORAGE_POOL_PATH = os.environ.get("NACELLE_STORAGE_POOL_PATH", "/var/lib/libvirt/images/nacelle")
 DEFAULT_AVAILABILITY_ZONE = os.environ.get("NACELLE_DEFAULT_AVAILABILITY_ZONE", "nova")

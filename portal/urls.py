@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
-from portal import health
+from portal import health, metrics
 
 urlpatterns = [
     path("identity", include("portal.api.identity.urls")),
@@ -15,7 +15,7 @@ urlpatterns = [
     path("placement", include("portal.api.placement.urls")),
     path("nacelle/v1/", include("portal.api.nacelle.urls")),
     path("healthz", health.healthz),
-    path("metrics", health.metrics),
+    path("metrics", metrics.metrics),
     path("admin/", admin.site.urls),
     path("", include("portal.dashboard.urls")),
 ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 
 from compute.models import Aggregate, Host, HostState
+from compute.models.host import UNHEARD
 from scheduler import aggregates, facts
 from scheduler.aggregates import Aggregates
 from scheduler.compiled import Compiled
@@ -71,7 +73,14 @@ class HostCache:
             else:
                 self._read_changed()
             self._changed_since = now - LATE
-            return self._sorted, self._aggregates, whole
+            return self._as_heard(), self._aggregates, whole
+
+    def _as_heard(self) -> list[HostView]:
+        """The views by name. Hosts that nobody has seen for too long are down, though no row of theirs has changed."""
+        unheard = set(Host.objects.unheard().order_by().values_list("id", flat=True))
+        if not unheard:
+            return self._sorted
+        return [replace(one, up=False, down_reason=UNHEARD) if one.id in unheard else one for one in self._sorted]
 
     def _read_all(self) -> None:
         self._views, self._marks = {}, {}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from uuid import UUID
 
-from django.db.models import F
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compute.models import Host, HostState, Instance, ServerGroup, announce
+from compute.models import Host, Instance, ServerGroup, announce
 
 
 def take(
@@ -26,19 +26,39 @@ def take(
     ``instances`` 0: for one that is there already, and holds two flavors for a while. ``ratios``: those of
     the host's aggregates, which stand instead of its own (``cpu_ratio``, ``memory_ratio``, ``disk_ratio``).
     """
-    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios or {})
-    fits = Host.objects.filter(pk=host_id, enabled=True, forced_down=False, state=HostState.UP).filter(
+    taking = Host.objects.up().filter(pk=host_id, enabled=True)
+    rows = _with_room(taking, vcpus, memory_mb, disk_gb, ratios or {})
+    return _take(rows, host_id, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb, instances=instances)
+
+
+def take_in_place(
+    host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, ratios: Mapping[str, float] | None = None
+) -> bool:
+    """Claim room for one that is on the host already, whether that takes new ones or not; False when it has none."""
+    rows = _with_room(Host.objects.filter(pk=host_id), vcpus, memory_mb, disk_gb, ratios or {})
+    return _take(rows, host_id, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb, instances=1)
+
+
+def take_beyond(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int) -> bool:
+    """Claim for one that is on the host already, also more than the host may give; False when the host is gone."""
+    rows = Host.objects.filter(pk=host_id)
+    return _take(rows, host_id, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb, instances=1)
+
+
+def _with_room(
+    rows: QuerySet[Host], vcpus: int, memory_mb: int, disk_gb: int, ratios: Mapping[str, float]
+) -> QuerySet[Host]:
+    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios)
+    return rows.filter(
         vcpus_used__lte=F("vcpus") * ratio["cpu_ratio"] - vcpus,
         memory_mb_used__lte=(F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"] - memory_mb,
         disk_gb_used__lte=(F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - disk_gb,
     )
-    taken = fits.update(
-        vcpus_used=F("vcpus_used") + vcpus,
-        memory_mb_used=F("memory_mb_used") + memory_mb,
-        disk_gb_used=F("disk_gb_used") + disk_gb,
-        instances_used=F("instances_used") + instances,
-        updated_at=timezone.now(),
-    )
+
+
+def _take(rows: QuerySet[Host], host_id: int, **amounts: int) -> bool:
+    more = {f"{name}_used": F(f"{name}_used") + amount for name, amount in amounts.items()}
+    taken = rows.update(**more, updated_at=timezone.now())
     if taken:
         announce("host", host_id)
     return bool(taken)

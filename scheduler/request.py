@@ -43,6 +43,8 @@ class Request:
     host: str = ""
     forced: bool = False  # onto ``host`` whatever the filters say, if its room can be claimed
     tried: frozenset[int] = field(default_factory=frozenset)
+    leaves: int | None = None  # the host that it is on, and is to leave
+    seeing: frozenset[int] | None = None  # the hosts that see its disks, if it is to keep them
     instances: int = 1  # 0: room for one that is on the host already
     project_id: str = ""
     instance_id: UUID | None = None

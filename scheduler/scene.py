@@ -8,16 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import timedelta
 from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.db.models import Count
-from django.utils import timezone
 
-from compute.models import HostSample, Image, Instance, TaskState, VmState
+from compute.models import Image, Instance, TaskState, VmState
+from compute.statistics.reading import newest_of_hosts
 from scheduler.aggregates import Aggregates
 from scheduler.request import Group, Request
 
@@ -40,14 +38,8 @@ IO_TASKS: frozenset[str] = frozenset(
         TaskState.SHELVING_IMAGE_UPLOADING,
     }
 )
-# A host whose last sample is older than so many periods reports nothing.
-SAMPLE_PERIODS = 3
-METRICS = {
-    "cpu.percent": "cpu_percent",
-    "memory.used": "memory_used_mb",
-    "disk.used": "disk_used_gb",
-    "guests.running": "guests_running",
-}
+# What a host reports, by the columns of its statistics.
+METRICS = {"cpu.percent": "cpu", "memory.used": "memory", "disk.used": "disk", "guests.running": "guests"}
 
 
 class Scene:
@@ -93,9 +85,7 @@ class Scene:
     @cached_property
     def samples(self) -> dict[int, dict[str, float]]:
         """The newest measurements of each host that has been measured lately, by the metric's name."""
-        since = timezone.now() - timedelta(seconds=SAMPLE_PERIODS * settings.HOST_SAMPLE_SECONDS)
-        rows = HostSample.objects.filter(at__gte=since).order_by("at").values_list("host_id", *METRICS.values())
-        return {host_id: dict(zip(METRICS, map(float, values), strict=True)) for host_id, *values in rows}
+        return {pk: {name: said[column] for name, column in METRICS.items()} for pk, said in newest_of_hosts().items()}
 
     @cached_property
     def images_on_hosts(self) -> list[tuple[int, Mapping[str, Any], int]]:

@@ -11,7 +11,7 @@ PACKAGES=(
     libvirt-dev pkg-config gcc python3-dev python3-venv                                                       # libvirt-python
     dosfstools e2fsprogs mtools syslinux syslinux-common zstd                                                  # the tiny guest
 )
-DEV_PACKAGES=(chromium openssh-client genisoimage libxml2-utils postgresql redis-server procps)
+DEV_PACKAGES=(chromium openssh-client openssh-server genisoimage libxml2-utils postgresql redis-server procps)
 [ "${1:-}" = --dev ] && PACKAGES+=("${DEV_PACKAGES[@]}")
 command -v npm >/dev/null || PACKAGES+=(nodejs npm)
 

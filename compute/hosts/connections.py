@@ -7,8 +7,10 @@ import threading
 
 from django.conf import settings
 
+from compute.hosts import certificates
 from compute.hypervisor.drivers import open_hypervisor
 from compute.hypervisor.interface import Hypervisor
+from compute.hypervisor.ways import Ways
 from compute.models import Host
 
 _lock = threading.Lock()
@@ -20,8 +22,18 @@ def hypervisor_of(host: Host) -> Hypervisor:
     key = (os.getpid(), host.uri)
     with _lock:
         if key not in _drivers:
-            _drivers[key] = open_hypervisor(host.uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH)
+            _drivers[key] = hypervisor_at(host.uri)
         return _drivers[key]
+
+
+def hypervisor_at(uri: str) -> Hypervisor:
+    """A driver of one's own for a URI; whoever asks for it closes it. Raises ``ways.Refused``."""
+    return open_hypervisor(uri, pool=settings.STORAGE_POOL, pool_path=settings.STORAGE_POOL_PATH, ways=ways())
+
+
+def ways() -> Ways:
+    """What this cloud has for reaching hosts."""
+    return Ways(pki=certificates.client_folder, ssh_folder=str(settings.DATA_DIR / "ssh"))
 
 
 def forget(host: Host) -> None:

@@ -7,28 +7,47 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from compute.models import Host, announce
+from compute.hosts.history import note
+from compute.models import Host, Relocation, RelocationKind, RelocationState, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 RULE = "os_compute_api:os-services"
+REASON_CAP = 255
 
 
 def set_enabled(actor: Actor, host: Host, *, enabled: bool, reason: str = "") -> None:
-    """Let a host take new instances, or no more; guests that run there are left alone."""
+    """Let a host take new instances, or no more; guests that run there are left alone.
+
+    One that takes new instances is not serviced any more: what drains it stops.
+    """
     enforce(actor, RULE)
-    _write(host, enabled=enabled, disabled_reason="" if enabled else reason)
+    with transaction.atomic():
+        serviced = {"maintenance": False} if enabled else {}
+        _write(host, enabled=enabled, disabled_reason="" if enabled else reason, **serviced)
+        if enabled:
+            _stop_drain(host)
+        takes = "It takes new instances." if enabled else f"It takes no new instances. {reason}".strip()
+        note(host.pk, "state", takes, actor)
 
 
 def set_forced_down(actor: Actor, host: Host, *, forced_down: bool) -> None:
     """Say that a host is down whatever the watcher sees (it was fenced), or that it may be up again."""
     enforce(actor, RULE)
-    _write(host, forced_down=forced_down)
+    with transaction.atomic():
+        _write(host, forced_down=forced_down)
+        said = "It is down, by word." if forced_down else "It is not said to be down any more."
+        note(host.pk, "fence", said, actor)
 
 
 def _write(host: Host, **fields: Any) -> None:
-    with transaction.atomic():
-        Host.objects.filter(pk=host.pk).update(updated_at=timezone.now(), **fields)
-        announce("host", host.pk)
+    Host.objects.filter(pk=host.pk).update(updated_at=timezone.now(), **fields)
+    announce("host", host.pk)
     for name, value in fields.items():
         setattr(host, name, value)
+
+
+def _stop_drain(host: Host) -> None:
+    now = timezone.now()
+    rows = Relocation.objects.filter(host=host, kind=RelocationKind.DRAIN, state=RelocationState.RUNNING)
+    rows.update(state=RelocationState.STOPPED, finished_at=now, updated_at=now)

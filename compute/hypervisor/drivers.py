@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
+from compute.hypervisor import ways as known_ways
 from compute.hypervisor.fake import FakeHypervisor
 from compute.hypervisor.interface import Hypervisor
 from compute.hypervisor.libvirt import DEFAULT_POOL, DEFAULT_POOL_PATH, LibvirtHypervisor
+from compute.hypervisor.ways import Ways
 
-LIBVIRT_SCHEMES = ("qemu", "qemu+ssh", "qemu+libssh", "qemu+libssh2", "qemu+tls", "qemu+tcp", "qemu+unix", "test")
 
-
-def open_hypervisor(uri: str, *, pool: str = DEFAULT_POOL, pool_path: str = DEFAULT_POOL_PATH) -> Hypervisor:
+def open_hypervisor(
+    uri: str, *, pool: str = DEFAULT_POOL, pool_path: str = DEFAULT_POOL_PATH, ways: Ways | None = None
+) -> Hypervisor:
     """The driver for this host. Nothing is opened yet; the first verb does that.
 
-    ``pool`` and ``pool_path`` are the storage pool's name and folder on the host. Raises ValueError
+    ``pool`` and ``pool_path`` are the storage pool's name and folder on the host, ``ways`` what may be used to
+    reach it: they are asked each time that the host is connected to. Raises ``ways.Refused``, a ValueError,
     for a URI that no driver knows.
     """
-    scheme = urlsplit(uri).scheme
-    if scheme in LIBVIRT_SCHEMES:
-        return LibvirtHypervisor(uri, pool, pool_path)
-    if scheme == "fake":
-        return FakeHypervisor(uri)
-    known = ", ".join(f"{one}://" for one in (*LIBVIRT_SCHEMES, "fake"))
-    raise ValueError(f"No driver for the host URI {uri!r}; it begins with one of {known}.")
+    scheme = known_ways.scheme_of(uri)
+    return FakeHypervisor(uri) if scheme == "fake" else LibvirtHypervisor(uri, pool, pool_path, ways or Ways())

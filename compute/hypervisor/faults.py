@@ -4,7 +4,12 @@ from __future__ import annotations
 
 
 class HypervisorError(Exception):
-    """A hypervisor could not do what it was asked. The text is fit for an operator's eyes."""
+    """A hypervisor could not do what it was asked. The text is fit for an operator's eyes.
+
+    ``host_id`` is whatever the caller calls the host that said so; of several hosts it tells which.
+    """
+
+    host_id: int | None = None
 
 
 class Gone(HypervisorError):

@@ -16,15 +16,20 @@ from typing import BinaryIO, Protocol
 from uuid import UUID
 
 from compute.hypervisor.about_hosts import HostFacts, HostUsage, NumaCell
+from compute.hypervisor.adoption import Adoption
+from compute.hypervisor.diagnostics import Diagnostics
 from compute.hypervisor.faults import Busy, Failed, Gone, HypervisorError, NoSpace, Unreachable, Unsupported
 from compute.hypervisor.growth import Growth
+from compute.hypervisor.inspection import Inspection
+from compute.hypervisor.migration import Crossing, Migration, Order, Passenger, Transfer, Whereabouts
+from compute.hypervisor.moving import Moving, VolumeFile
 from compute.hypervisor.snapshots import Snapshots
 
 __all__ = [
-    "BRIDGE_PREFIX", "MAC_PREFIX", "Busy", "Disk", "Failed", "Gone", "Guest", "GuestEvent", "GuestEventKind",
-    "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError", "NetworkSpec", "Nic", "NoSpace",
-    "NumaCell", "Observed", "PowerState", "Reservation", "SerialStream", "Unreachable", "Unsupported", "VncEndpoint",
-    "mac_for",
+    "BRIDGE_PREFIX", "MAC_PREFIX", "RESERVED_AHEAD", "Busy", "Crossing", "Disk", "Failed", "Gone", "Guest",
+    "GuestEvent", "GuestEventKind", "GuestUsage", "HostFacts", "HostUsage", "Hypervisor", "HypervisorError",
+    "NetworkSpec", "Nic", "NoSpace", "NumaCell", "Observed", "Order", "Passenger", "PowerState", "Reservation",
+    "SerialStream", "Transfer", "Unreachable", "Unsupported", "VncEndpoint", "VolumeFile", "Whereabouts", "mac_for",
 ]  # fmt: skip
 
 
@@ -47,6 +52,8 @@ class GuestUsage:
     memory_used_mb: int
     disk_read_bytes: int
     disk_write_bytes: int
+    disk_read_requests: int
+    disk_write_requests: int
     network_receive_bytes: int
     network_transmit_bytes: int
 
@@ -65,6 +72,7 @@ class Observed:
 MAC_PREFIX = "fa:16:3e"
 # What the names of networks' bridges on a host begin with.
 BRIDGE_PREFIX = "nc-"
+RESERVED_AHEAD = 4096  # a /20; libvirt defines and starts such a network in 0.15 s
 
 
 def mac_for(network: UUID, cidr: str, address: str) -> str:
@@ -84,7 +92,7 @@ def mac_for(network: UUID, cidr: str, address: str) -> str:
 class NetworkSpec:
     """A layer-2 network with NAT and DHCP on each host. DHCP answers only reserved addresses.
 
-    With DHCP, the first 4096 addresses of the network are reserved from the start, each for the
+    With DHCP, the first RESERVED_AHEAD addresses of the network are reserved from the start, each for the
     MAC that ``mac_for`` gives it.
     """
 
@@ -200,14 +208,20 @@ class SerialStream(Protocol):
         """End it, from any thread: a waiting ``receive`` returns b""."""
 
 
-class Hypervisor(Growth, Snapshots, Protocol):
+class Hypervisor(Adoption, Diagnostics, Growth, Inspection, Migration, Moving, Snapshots, Protocol):
     """One host. Raises only the six errors above."""
 
     uri: str
 
     # the host -----------------------------------------------------------------------------------
-    def prepare(self) -> None:
-        """Create what guests need on the host (the storage pool, its folders), where missing."""
+    def ping(self) -> None:
+        """The host answers: a round trip that costs it next to nothing."""
+
+    def prepare(self) -> tuple[str, ...]:
+        """Create what guests need on the host (the storage pool, its folders), where missing.
+
+        Returns what was missing, each in words.
+        """
 
     def facts(self) -> HostFacts: ...
 
@@ -230,8 +244,11 @@ class Hypervisor(Growth, Snapshots, Protocol):
     def close(self) -> None: ...
 
     # networks -----------------------------------------------------------------------------------
-    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> None:
-        """The network exists, is up, starts with the host and knows at least these reservations."""
+    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> bool:
+        """The network exists, is up, starts with the host and knows at least these reservations.
+
+        Returns whether it had to be made.
+        """
 
     def reserve(self, network: UUID, reservation: Reservation) -> None:
         """DHCP knows this reservation; one of the same MAC or address is replaced.

@@ -1,16 +1,19 @@
-"""A flat qcow2 file made in memory, of a disk with little on it: an empty swap space, a fake host's disk.
+"""qcow2 files without QEMU: a flat one made in memory, and another base written into a header on its way.
 
-The format is QEMU's docs/interop/qcow2.txt, version 2: no feature bits, nothing to interpret.
+The format is QEMU's docs/interop/qcow2.txt. What is made here is version 2: no feature bits, nothing to interpret.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 CLUSTER = 1 << 16
 ENTRIES = CLUSTER // 8  # of an L2 table
 COPIED = 1 << 63  # "referenced once": may be written in place
 HEADER = struct.Struct(">4sIQIIQIIQQIIQ")
+BACKING = struct.Struct(">4sIQII")  # the header's beginning: magic, version, where the base's name is, its length, bits
+LARGEST_BITS = 21  # of a cluster; QEMU makes none larger
 
 
 def flat(content: bytes, size_bytes: int) -> bytes:
@@ -30,6 +33,36 @@ def flat(content: bytes, size_bytes: int) -> bytes:
     header = HEADER.pack(b"QFI\xfb", 2, 0, 0, 16, size_bytes, 0, tables, l1_at * CLUSTER, CLUSTER, 1, 0, 0)
     blocks = (header, struct.pack(">Q", 2 * CLUSTER), struct.pack(">H", 1) * filled, struct.pack(f">{tables}Q", *l1))
     return b"".join(_padded(block) for block in blocks) + b"".join(parts)
+
+
+def rebased(chunks: Iterator[bytes], base: str) -> Iterator[bytes]:
+    """The chunks of an overlay's file, with the path ``base`` as what it stands on.
+
+    The name of what an overlay stands on is the last thing in its first cluster. Raises ValueError for a
+    file that is no overlay, or has no room for the name there.
+    """
+    head = bytearray()
+    while len(head) < BACKING.size and (chunk := next(chunks, b"")):
+        head += chunk
+    at, bits = _backing(bytes(head))
+    while len(head) < 1 << bits and (chunk := next(chunks, b"")):
+        head += chunk
+    name = base.encode()
+    if at + len(name) > min(len(head), 1 << bits):
+        raise ValueError("There is no room in the file's header for the name of its base.")
+    head[at : 1 << bits] = name.ljust((1 << bits) - at, b"\0")
+    struct.pack_into(">I", head, 16, len(name))
+    yield bytes(head)
+    yield from chunks
+
+
+def _backing(head: bytes) -> tuple[int, int]:
+    """Where the name of the base is in an overlay's file, and the bits of its clusters. Raises ValueError."""
+    if len(head) >= BACKING.size:
+        magic, version, at, length, bits = BACKING.unpack_from(head)
+        if magic == b"QFI\xfb" and version in (2, 3) and at and length and bits <= LARGEST_BITS:
+            return at, bits
+    raise ValueError("The file is no overlay in the format qcow2.")
 
 
 def _table(content: bytes, first: int) -> tuple[list[int], bytes]:

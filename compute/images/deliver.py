@@ -6,6 +6,7 @@ Each image for each host is a row (``ImageDelivery``) until it is there. Whoever
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable
 from datetime import timedelta
@@ -16,10 +17,12 @@ from django.utils import timezone
 from django_q.tasks import async_task
 
 from compute.errors import ComputeError, Invalid, NotFound
+from compute.hosts.calls import Call
 from compute.hosts.connections import hypervisor_of
+from compute.hosts.liveness import check_answers
 from compute.hypervisor.interface import HypervisorError
 from compute.images import store
-from compute.models import Aggregate, Image, ImageDelivery, ImageStatus, announce
+from compute.models import Aggregate, Host, Image, ImageDelivery, ImageStatus, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 
 RULE = "compute:aggregates:images"
 HELD = timedelta(minutes=30)
+LIMIT = timedelta(hours=6)
+# A host that is busy with the copy may be silent for so long.
+PATIENCE = timedelta(seconds=20)
 # After a failure it is tried again, each time twice as long after; the last one gives up.
 FIRST_PAUSE = timedelta(minutes=1)
 MOST_TRIES = 6
@@ -78,11 +84,24 @@ def work(delivery_id: int) -> None:
     image = row.image
     ImageDelivery.objects.filter(pk=row.pk).update(next_at=timezone.now() + HELD)
     try:
-        hypervisor_of(row.host).ensure_base(image.base_volume, store.raw_size(image), lambda: store.open_raw(image))
+        _bring(row.host, image)
+    except TimeoutError:
+        _failed(row, f"The host did not take it within {LIMIT}.")
     except (HypervisorError, ComputeError, OSError) as error:
         _failed(row, str(error))
     else:
         _end(row)
+
+
+def _bring(host: Host, image: Image) -> None:
+    """A host that falls silent over it must not hold up the lane: whoever waits goes on without it."""
+    arguments = (image.base_volume, store.raw_size(image), lambda: store.open_raw(image))
+    check_answers(host.pk)
+    call = Call(
+        functools.partial(hypervisor_of(host).ensure_base, *arguments),
+        still=lambda: check_answers(host.pk, PATIENCE.total_seconds()),
+    )
+    call.result(LIMIT.total_seconds())
 
 
 def _failed(row: ImageDelivery, why: str) -> None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import models
 from django.utils import timezone
 
 # What makes an aggregate an availability zone is this key of its metadata, as in Nova.
 ZONE_KEY = "availability_zone"
+# Whether hosts of it that fail are evacuated by themselves, and after how many seconds.
+EVACUATE_KEY = "nacelle:evacuate"
+EVACUATE_AFTER_KEY = "nacelle:evacuate_after"
+YES = frozenset({"true", "yes", "on", "1"})
 
 
 class Aggregate(models.Model):
@@ -33,3 +38,15 @@ class Aggregate(models.Model):
         """The availability zone that it makes of its hosts, if any."""
         zone: str | None = self.metadata.get(ZONE_KEY)
         return zone
+
+    @property
+    def evacuates(self) -> bool:
+        """Whether hosts of it that fail are evacuated by themselves."""
+        return str(self.metadata.get(EVACUATE_KEY, "")).strip().lower() in YES
+
+    @property
+    def evacuates_after(self) -> int:
+        """Seconds that a host of it must be down before that."""
+        given = str(self.metadata.get(EVACUATE_AFTER_KEY, "")).strip()
+        usual: int = settings.AUTO_EVACUATE_AFTER_SECONDS
+        return int(given) if given.isascii() and given.isdigit() and len(given) <= 6 else usual

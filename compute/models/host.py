@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 
 
@@ -29,12 +31,38 @@ def default_zone() -> str:
     return settings.DEFAULT_AVAILABILITY_ZONE
 
 
+FORCED_DOWN = "An administrator says that it is down."
+UNHEARD = "The watcher has not seen it for too long; the watcher may be down itself."
+
+
 class HostState(models.TextChoices):
     """Whether the watcher reaches the host."""
 
     NEW = "new"
     UP = "up"
     DOWN = "down"
+
+
+def heard_of_since() -> datetime:
+    """A host that was seen last before this moment counts as down: its watch, or the whole watcher, is away."""
+    return timezone.now() - timedelta(seconds=settings.HOST_DOWN_AFTER_SECONDS)
+
+
+class HostQuerySet(models.QuerySet["Host"]):
+    """Reads of hosts."""
+
+    def up(self) -> HostQuerySet:
+        """Those that operations may be sent to; as ``Host.is_up``."""
+        return self.heard().filter(forced_down=False)
+
+    def heard(self) -> HostQuerySet:
+        """Those that the watcher hears, whatever administrators say of them."""
+        heard_of = Q(last_seen_at=None) | Q(last_seen_at__gte=heard_of_since())
+        return self.filter(heard_of, state=HostState.UP)
+
+    def unheard(self) -> HostQuerySet:
+        """Those that the rows call up and that nobody has seen for too long. Found by the index of ``last_seen_at``."""
+        return self.filter(last_seen_at__lt=heard_of_since(), state=HostState.UP)
 
 
 class Host(models.Model):
@@ -45,17 +73,44 @@ class Host(models.Model):
     service_uuid = models.UUIDField(unique=True, default=uuid4)
     name = models.CharField(max_length=255, unique=True)
     uri = models.CharField(max_length=255, unique=True)
+    machine_uuid = models.UUIDField(null=True, unique=True, editable=False, help_text="What libvirt knows it by.")
     # Derived from its aggregates, by compute.aggregates alone, so that filters and lists need no join.
     zone = models.CharField(max_length=255, default=default_zone, editable=False)
     domain_type = models.CharField(max_length=16, blank=True, default="", help_text="Empty: found out. Or kvm, qemu.")
+    storage_id = models.CharField(
+        max_length=64, blank=True, default="", editable=False, help_text="Which storage its pool lies on, as last seen."
+    )
+    storage_since = models.DateTimeField(null=True, blank=True, editable=False, help_text="It was another until then.")
+    storage_seen_at = models.DateTimeField(null=True, blank=True, editable=False, help_text="When it was looked at.")
     console_address = models.CharField(max_length=255, default="127.0.0.1")
+    migration_address = models.CharField(
+        max_length=255,
+        blank=True,
+        default="",
+        help_text="Where other hosts reach it. Empty: where its URI says.",
+    )
 
     state = models.CharField(max_length=8, choices=HostState.choices, default=HostState.NEW)
     state_reason = models.TextField(blank=True, default="")
     last_seen_at = models.DateTimeField(null=True, blank=True)
+    silent_since = models.DateTimeField(
+        null=True, blank=True, help_text="It is connected and does not answer: operations wait in their rows."
+    )
     enabled = models.BooleanField(default=True)
     disabled_reason = models.TextField(blank=True, default="")
     forced_down = models.BooleanField(default=False)
+    maintenance = models.BooleanField(
+        default=False, help_text="It is disabled to be serviced: being drained, or empty."
+    )
+    down_since = models.DateTimeField(null=True, blank=True, help_text="It has not answered since; empty: it answers.")
+    fenced_at = models.DateTimeField(
+        null=True, blank=True, help_text="It was confirmed to be off then, and has not answered since."
+    )
+    fence_method = models.CharField(
+        max_length=64, blank=True, default="", help_text="How it is switched off from afar; empty: by hand alone."
+    )
+    fence_values = models.JSONField(default=dict, blank=True, help_text="What the method asks for: names to texts.")
+    fence_timeout = models.PositiveIntegerField(default=60, help_text="Seconds until the method has failed.")
 
     facts = models.JSONField(default=dict, blank=True)
     vcpus = models.PositiveIntegerField(default=0)
@@ -76,9 +131,14 @@ class Host(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     updated_at = models.DateTimeField(default=timezone.now)
 
+    objects = HostQuerySet.as_manager()
+
     class Meta:
         ordering = ["name"]
-        indexes = [models.Index(fields=["updated_at"], name="changed_hosts")]  # the scheduler reads what has changed
+        indexes = [
+            models.Index(fields=["updated_at"], name="changed_hosts"),  # the scheduler reads what has changed
+            models.Index(fields=["last_seen_at"], name="seen_hosts"),  # and who has not been seen
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -100,23 +160,29 @@ class Host(models.Model):
 
     @property
     def is_up(self) -> bool:
-        """Whether operations may be sent there."""
-        return self.state == HostState.UP and not self.forced_down
+        """Whether operations may be sent there: an old row is not believed, whatever it says."""
+        return self.state == HostState.UP and not self.forced_down and not self.is_unheard
 
+    @property
+    def is_unheard(self) -> bool:
+        """Whether the row calls it up and nobody has seen it for too long."""
+        return self.state == HostState.UP and self.last_seen_at is not None and self.last_seen_at < heard_of_since()
 
-class HostSample(models.Model):
-    """One point of a host's load over time. Percentages are of the whole host."""
+    @property
+    def state_now(self) -> str:
+        """The state as it counts: ``up``, ``down`` or ``new``."""
+        return HostState.DOWN if self.forced_down or self.is_unheard else HostState(self.state)
 
-    host = models.ForeignKey(Host, on_delete=models.CASCADE, related_name="samples")
-    at = models.DateTimeField(default=timezone.now)
-    cpu_percent = models.FloatField()
-    memory_used_mb = models.PositiveBigIntegerField()
-    disk_used_gb = models.FloatField()
-    guests_running = models.PositiveIntegerField()
+    @property
+    def why_down(self) -> str:
+        """Why it is not up; empty when it is."""
+        if self.is_up:
+            return ""
+        if self.forced_down:
+            return FORCED_DOWN
+        return UNHEARD if self.is_unheard else self.state_reason
 
-    class Meta:
-        ordering = ["at"]
-        indexes = [models.Index(fields=["host", "at"])]
-
-    def __str__(self) -> str:
-        return f"{self.host} at {self.at:%F %T}"
+    @property
+    def is_fenced(self) -> bool:
+        """Whether it is confirmed to be off: by its fence, or by somebody's word."""
+        return not self.is_up and (self.fenced_at is not None or self.forced_down)

@@ -101,6 +101,9 @@ class Instance(models.Model):
         default=dict, blank=True, help_text="The disks whose volumes are not called as they usually are: role to name."
     )
 
+    # Empty for all others. The guest keeps the definition that it has on its host; the rows do not say what it is.
+    adopted = models.JSONField(default=dict, blank=True, help_text="What it was when it was adopted from its host.")
+
     host = models.ForeignKey("compute.Host", on_delete=models.PROTECT, null=True, blank=True, related_name="instances")
     zone = models.CharField(max_length=255, blank=True, default="", help_text="The zone asked for; empty: any.")
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -127,8 +130,13 @@ class Instance(models.Model):
 
     @property
     def domain_name(self) -> str:
-        """Its name on the hypervisor (OS-EXT-SRV-ATTR:instance_name); made of the uuid alone."""
-        return f"instance-{self.id}"
+        """Its name on the hypervisor (OS-EXT-SRV-ATTR:instance_name); made of the uuid alone, unless it was adopted."""
+        return str(self.adopted["name"]) if self.is_adopted else f"instance-{self.id}"
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether its guest was there before it, and is as its host defines it."""
+        return bool(self.adopted)
 
     @property
     def status(self) -> str:

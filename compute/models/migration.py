@@ -58,6 +58,15 @@ OPEN_MIGRATIONS = (
 )
 
 
+# Of a live one, what its instance shows of it, and can abort.
+LIVE_IN_PROGRESS = (
+    MigrationStatus.QUEUED,
+    MigrationStatus.PREPARING,
+    MigrationStatus.RUNNING,
+    MigrationStatus.POST_MIGRATING,
+)
+
+
 class Migration(models.Model):
     """One resize, cold or live migration, or evacuation, from the request until it is confirmed, taken back or over.
 
@@ -78,6 +87,10 @@ class Migration(models.Model):
     old_vm_state = models.CharField(max_length=24)
     old_volume_names = models.JSONField(default=dict, blank=True)
     claimed = models.BooleanField(default=False)
+    left_behind = models.BooleanField(
+        default=False, help_text="It was evacuated: its old host is to be rid of it before anything else."
+    )
+    forced = models.BooleanField(default=False, help_text="A live one is to come to its end whatever that takes.")
     stats = models.JSONField(default=dict, blank=True)
     user_id = models.CharField(max_length=64, blank=True, default="")
     project_id = models.CharField(max_length=64, blank=True, default="")
@@ -95,6 +108,7 @@ class Migration(models.Model):
         ]
         indexes = [
             models.Index(fields=["status"], condition=models.Q(status__in=OPEN_MIGRATIONS), name="open_migrations"),
+            models.Index(fields=["source_host"], condition=models.Q(left_behind=True), name="left_behind"),
             models.Index(fields=["-created_at", "-id"], name="newest_migrations"),
         ]
 

@@ -14,7 +14,7 @@ from contextlib import suppress
 from django.db import IntegrityError, transaction
 
 from compute.errors import NoMoreAddresses
-from compute.hypervisor.interface import MAC_PREFIX, mac_for
+from compute.hypervisor.interface import MAC_PREFIX, RESERVED_AHEAD, mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
 
 # Of one port, as Neutron's max_fixed_ips_per_port. Without an end, one card could take all of a shared network's.
@@ -40,7 +40,14 @@ def create_port(
     while Port.objects.filter(mac=mac).exists():
         mac = new_mac()
     return Port.objects.create(
-        network=network, project_id=project_id, instance=instance, position=position, name=name, mac=mac, tag=tag
+        network=network,
+        project_id=project_id,
+        instance=instance,
+        position=position,
+        name=name,
+        mac=mac,
+        tag=tag,
+        status="BUILD" if instance else "DOWN",
     )
 
 
@@ -82,14 +89,56 @@ def allocate(port: Port, address: str | None = None) -> None:
     IPv4 address, for which hosts have a reservation already (``mac_for``). Raises NoMoreAddresses when
     the subnets are full, the address is in use, or it lies in none of them.
     """
-    subnets = list(port.network.subnets.all())
-    if address is not None and not port.addresses.filter(address=address).exists():
+    subnets, held = list(port.network.subnets.all()), port.addresses.all()
+    if address is not None and all(one.address != address for one in held):
         _allocate_on(port, [subnet for subnet in subnets if fits(subnet, address)], address)
-    elif not port.addresses.exists():
+    elif address is None and not held:
+        if len(subnets) == 1 and _take_next(port, subnets[0]):
+            return
         for version in sorted({subnet.ip_version for subnet in subnets}):
             _allocate_on(port, [subnet for subnet in subnets if subnet.ip_version == version], None)
     if not port.preserve:
         _take_mac_of_address(port)
+
+
+def _take_next(port: Port, subnet: Subnet) -> bool:
+    """Give the port the address after the newest, and the MAC that belongs to it. False: either is somebody's.
+
+    The usual case of a new card, which need not look at all addresses. A MAC that is somebody's may be that of
+    a card which lost the address (``_was_given_up``).
+    """
+    address = None if port.preserve or subnet.ip_version != 4 else _next(subnet)
+    if address is None:
+        return False
+    mac = mac_for(subnet.network_id, subnet.cidr, address)
+    try:
+        with transaction.atomic():
+            found = PortAddress.objects.create(port=port, subnet=subnet, address=address)
+            Port.objects.filter(pk=port.pk).update(mac=mac)
+    except IntegrityError:
+        return False
+    port.mac = mac
+    _keep_at_hand(port, found)
+    return True
+
+
+def _next(subnet: Subnet) -> str | None:
+    """The address after the one that was given last, if it is in the same pool and hosts have a reservation for it."""
+    newest = PortAddress.objects.filter(subnet=subnet).order_by("-id").values_list("address", flat=True).first()
+    pools = [tuple(map(ipaddress.IPv4Address, (one["start"], one["end"]))) for one in subnet.allocation_pools or []]
+    if newest is None:
+        return str(pools[0][0]) if pools else None
+    last = ipaddress.IPv4Address(newest)
+    if int(last) - int(ipaddress.IPv4Network(subnet.cidr).network_address) >= RESERVED_AHEAD:
+        return None
+    return next((str(last + 1) for start, end in pools if start <= last < end), None)
+
+
+def _keep_at_hand(port: Port, found: PortAddress) -> None:
+    """Where a port's addresses are at hand (``prefetch_related``), this one is, too."""
+    known = getattr(port, "_prefetched_objects_cache", {}).get("addresses")
+    if known is not None:
+        known._result_cache.append(found)
 
 
 def allocate_on(port: Port, subnet: Subnet) -> None:
@@ -103,8 +152,9 @@ def _allocate_on(port: Port, subnets: list[Subnet], wanted: str | None) -> None:
         for candidate in [wanted] if wanted else _candidates(subnet, taken):
             try:
                 with transaction.atomic():
-                    PortAddress.objects.create(port=port, subnet=subnet, address=candidate)
-                    return
+                    found = PortAddress.objects.create(port=port, subnet=subnet, address=candidate)
+                _keep_at_hand(port, found)
+                return
             except IntegrityError:
                 continue
     where = ", ".join(f"{subnet} ({subnet.cidr})" for subnet in subnets) or "the network"
@@ -115,18 +165,21 @@ def _allocate_on(port: Port, subnets: list[Subnet], wanted: str | None) -> None:
 
 def _take_mac_of_address(port: Port) -> None:
     """Give the port the MAC that belongs to its address; it keeps its own if another port has that one."""
-    first = port.addresses.filter(subnet__ip_version=4).select_related("subnet").first()
+    first = next((one for one in port.addresses.all() if one.subnet.ip_version == 4), None)
     if first is None:
         return
     mac = mac_for(port.network_id, first.subnet.cidr, first.address)
+    if mac == port.mac:
+        return
     with suppress(IntegrityError), transaction.atomic():
         Port.objects.filter(pk=port.pk).update(mac=mac)
         port.mac = mac
 
 
 def bind(port: Port) -> None:
-    """Say that the port is being plugged in."""
-    Port.objects.filter(pk=port.pk).exclude(status="ACTIVE").update(status="BUILD")
+    """Say that the port is being plugged in. Those that were made for a server are from the beginning."""
+    if port.status == "DOWN":
+        Port.objects.filter(pk=port.pk).exclude(status="ACTIVE").update(status="BUILD")
 
 
 def free(instance: Instance) -> None:

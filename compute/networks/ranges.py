@@ -54,8 +54,8 @@ def check(block: IPv4Network) -> None:
 def _hosts() -> set[IPv4Address]:
     """The addresses of hosts and of this cloud, as far as they are written as such."""
     texts = {urlsplit(settings.PUBLIC_URL).hostname or ""}
-    for uri, console in Host.objects.values_list("uri", "console_address"):
-        texts |= {urlsplit(uri).hostname or "", console}
+    for uri, *others in Host.objects.values_list("uri", "console_address", "migration_address"):
+        texts |= {urlsplit(uri).hostname or "", *others}
     found = set()
     for text in texts:
         with suppress(ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any, ClassVar
@@ -11,8 +12,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute.errors import NoValidHost
+from compute.hosts.liveness import Silent
 from compute.hypervisor.interface import HypervisorError, Unsupported
-from compute.models import Image, PowerState, TaskState, VmState, announce
+from compute.models import Image, Port, PowerState, TaskState, VmState, announce
 from compute.networks import addresses
 from compute.operations import disks, siblings
 from compute.operations.engine import Operation, Step
@@ -20,7 +22,7 @@ from compute.operations.guest import guest_of, ports_of
 from compute.operations.layout import Layout
 from compute.operations.power import bring_networks
 from scheduler import claims
-from scheduler.pick import Request, place
+from scheduler.pick import Request, evaluate, place
 
 
 class Boot(Operation):
@@ -62,6 +64,11 @@ class Boot(Operation):
         """What is asked of a host: not one of those that were tried."""
         return Request.of(self.instance, tried=self.action.progress.get("tried", []))
 
+    def _fits_elsewhere(self) -> bool:
+        """Whether another host would take it now; if not, it waits until its own answers."""
+        tried = [*self.action.progress.get("tried", []), self.instance.host_id]
+        return bool(evaluate(replace(self.wanted(), tried=frozenset(tried))).hosts)
+
     def _why_nowhere(self, sentence: str) -> str:
         """The scheduler's sentence, or what the hosts said that were tried: that is what went wrong then."""
         failures = self.action.progress.get("failures", {})
@@ -78,16 +85,21 @@ class Boot(Operation):
 
     def allocate_networks(self) -> None:
         """Give each port its address, and tell the host's DHCP."""
-        for port in ports_of(self.instance):
+        for port in self._ports:
             addresses.allocate(port)
             addresses.bind(port)
-        bring_networks(self)
+        bring_networks(self, ports=self._ports)
 
     def release_networks(self) -> None:
         """Take the reservations off the host; the ports keep their addresses for the next host."""
         if self.instance.host is not None:
-            for port in ports_of(self.instance):
+            for port in self._ports:
                 self.hypervisor.release(port.network_id, port.mac)
+
+    @cached_property
+    def _ports(self) -> list[Port]:
+        """The instance's cards."""
+        return ports_of(self.instance)
 
     @cached_property
     def _image(self) -> Image:
@@ -103,7 +115,7 @@ class Boot(Operation):
         layout = Layout.of(self.instance)
         disks.create_root(self.hypervisor, layout, self._image)
         disks.create_empty(self.hypervisor, layout)
-        disks.create_config(self.hypervisor, self.instance, self.secrets.get("admin_password"))
+        disks.create_config(self.hypervisor, self.instance, self.secrets.get("admin_password"), self._ports)
 
     def delete_disks(self) -> None:
         """Remove them all."""
@@ -113,7 +125,7 @@ class Boot(Operation):
 
     def spawn(self) -> None:
         """Define the guest and start it."""
-        self.hypervisor.define(guest_of(self.instance))
+        self.hypervisor.define(guest_of(self.instance, ports=self._ports))
         self.hypervisor.start(self.instance.id)
 
     def remove_guest(self) -> None:
@@ -140,15 +152,16 @@ class Boot(Operation):
 
     def completed(self) -> None:
         """The ports are in use, and the host has shown that it builds."""
-        assert self.instance.host_id is not None
-        claims.build_succeeded(self.instance.host_id)
-        for port in self.instance.ports.all():
-            port.status = "ACTIVE"
-            port.save(update_fields=["status"])
+        assert self.instance.host is not None
+        if self.instance.host.build_failures:
+            claims.build_succeeded(self.instance.host.pk)
+        self.instance.ports.update(status="ACTIVE")
 
     def try_again(self, error: Exception) -> bool:
         """A host that failed goes onto the tried list; the next one gets its turn."""
         if self.instance.host is None or not isinstance(error, HypervisorError) or isinstance(error, Unsupported):
+            return False
+        if isinstance(error, Silent) and not self._fits_elsewhere():
             return False
         tried = [*self.action.progress.get("tried", []), self.instance.host_id]
         failures = {**self.action.progress.get("failures", {}), self.instance.host.name: str(error)}

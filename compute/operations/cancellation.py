@@ -13,10 +13,17 @@ from compute.errors import Conflict, NotFound
 from compute.models import OPEN_STATES, Action, Instance, announce
 from compute.operations import OPERATIONS
 from compute.operations.doorbell import ring_for
+from compute.operations.engine import Operation
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
 
-RULE = "nacelle:actions:cancel"
+RULE = Operation.cancel_policy
+
+
+def rule(action: Action) -> str:
+    """The policy rule for ending an action."""
+    operation = OPERATIONS.get(action.operation)
+    return operation.cancel_policy if operation else Operation.cancel_policy
 
 
 def refusal(action: Action, instance: Instance, actor: Actor) -> str:
@@ -38,7 +45,7 @@ def refusal(action: Action, instance: Instance, actor: Actor) -> str:
 
 def may_cancel(action: Action, instance: Instance, actor: Actor) -> bool:
     """Whether to offer it."""
-    return allows(actor, RULE, instance.project_id) and not refusal(action, instance, actor)
+    return allows(actor, rule(action), instance.project_id) and not refusal(action, instance, actor)
 
 
 def cancel_action(actor: Actor, instance: Instance, request_id: str) -> Action:
@@ -46,9 +53,9 @@ def cancel_action(actor: Actor, instance: Instance, request_id: str) -> Action:
 
     Raises NotFound for no such action, and Conflict with the reason why it cannot be cancelled.
     """
-    enforce(actor, RULE, instance.project_id)
     with transaction.atomic():
         action = _find(instance, request_id)
+        enforce(actor, rule(action), instance.project_id)
         if why := refusal(action, instance, actor):
             raise Conflict(why)
         in_time = Action.objects.filter(

@@ -19,10 +19,15 @@ from compute.operations.guest import ports_of
 LABEL = "config-2"
 
 
-def build(instance: Instance, admin_password: str | None = None) -> tuple[BinaryIO, int]:
-    """The drive's content and its size in bytes. The password is for the guest's administrator (Nova's admin_pass)."""
+def build(
+    instance: Instance, admin_password: str | None = None, ports: list[Port] | None = None
+) -> tuple[BinaryIO, int]:
+    """The drive's content and its size in bytes. The password is for the guest's administrator (Nova's admin_pass).
+
+    ``ports``: the instance's, if at hand.
+    """
     secret = {"admin_pass": admin_password} if admin_password else {}
-    ports = ports_of(instance)
+    ports = ports_of(instance) if ports is None else ports
     files = {
         "openstack/latest/meta_data.json": _json(meta_data(instance, ports) | secret),
         "openstack/latest/network_data.json": _json(network_data(ports)),

@@ -13,6 +13,7 @@ class CrashDump(Operation):
     wire = "trigger_crash_dump"
     label = "Crash dump"
     policy = "os_compute_api:servers:trigger_crash_dump"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.RESCUED, VmState.RESIZED, VmState.ERROR})
     during = None  # Nova shows none: what the guest does now is the guest's
     leads_to = None

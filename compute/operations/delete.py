@@ -11,11 +11,11 @@ from django.utils import timezone
 from compute import quota
 from compute.hypervisor.interface import Unreachable
 from compute.images import copies
-from compute.models import Instance, PowerState, TaskState, VmState
+from compute.models import Host, Instance, PowerState, TaskState, VmState
 from compute.networks import addresses
 from compute.operations import held, in_place
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import ports_of
+from compute.operations.guest import ports_of, remove_guest
 from portal.identity.actor import Actor
 from scheduler import claims
 
@@ -26,10 +26,11 @@ def host_is_there(instance: Instance) -> bool:
     A host that is down does not hold up a deletion: as in Nova the instance goes from the
     database, and the watcher removes what is left when the host comes back.
     """
-    host = instance.host
-    if host is None:
-        return False
-    host.refresh_from_db(fields=["state", "forced_down"])
+    return instance.host is not None and _is_there(instance.host)
+
+
+def _is_there(host: Host) -> bool:
+    host.refresh_from_db(fields=["state", "forced_down", "last_seen_at"])
     return host.is_up
 
 
@@ -39,6 +40,7 @@ class Delete(Operation):
     name = "delete"
     label = "Delete"
     policy = "os_compute_api:servers:delete"
+    for_adopted = True
     allowed = frozenset(VmState) - {VmState.DELETED}
     during = TaskState.DELETING
     leads_to = VmState.DELETED
@@ -64,22 +66,30 @@ class Delete(Operation):
         """Remember what it was: a soft-deleted instance has given its quota back already."""
         params["was"] = instance.vm_state
 
+    def _hosts(self) -> list[Host]:
+        """Where something of it may be: its host, and the other one of a move that is not over; those that are up."""
+        migration, instance = held.open_migration(self.instance), self.instance
+        ends = [migration.source_host, migration.dest_host] if migration else []
+        hosts = {host.pk: host for host in (instance.host, *ends) if host is not None}
+        return [host for host in hosts.values() if _is_there(host)]
+
     def remove_guest(self) -> None:
         """Cut the power and forget the definition."""
-        if host_is_there(self.instance):
-            self.hypervisor.remove(self.instance.id)
+        for host in self._hosts():
+            remove_guest(self.hypervisor_of(host), self.instance)
 
     def remove_disks(self) -> None:
         """Delete every volume whose name begins with the instance's id."""
-        if host_is_there(self.instance):
-            for volume in self.hypervisor.volumes(prefix=str(self.instance.id)):
-                self.hypervisor.delete_volume(volume)
+        for host in self._hosts():
+            hypervisor = self.hypervisor_of(host)
+            for volume in hypervisor.volumes(prefix=str(self.instance.id)):
+                hypervisor.delete_volume(volume)
 
     def release_networks(self) -> None:
         """Take the DHCP reservations off the host."""
-        if host_is_there(self.instance):
+        for host in self._hosts():
             for port in ports_of(self.instance):
-                self.hypervisor.release(port.network_id, port.mac)
+                self.hypervisor_of(host).release(port.network_id, port.mac)
 
     steps = (
         Step("remove_guest", remove_guest, None, TaskState.DELETING),
@@ -115,8 +125,11 @@ class Delete(Operation):
         return bool(self.action.params.get("was") == VmState.SOFT_DELETED)
 
     def try_again(self, error: Exception) -> bool:
-        """The host went down meanwhile: finish without it."""
-        return isinstance(error, Unreachable) and not host_is_there(self.instance)
+        """A host went down meanwhile: finish without it."""
+        if not isinstance(error, Unreachable) or error.host_id is None:
+            return False
+        host = Host.objects.filter(pk=error.host_id).first()
+        return host is not None and not host.is_up
 
 
 class ForceDelete(Delete):

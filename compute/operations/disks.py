@@ -17,7 +17,7 @@ from compute.errors import ComputeError
 from compute.hypervisor import qcow2
 from compute.hypervisor.interface import Hypervisor, HypervisorError
 from compute.images import store
-from compute.models import Image, Instance
+from compute.models import Host, Image, Instance, Port
 from compute.operations import config_drive
 from compute.operations.engine import AnotherLane, Operation
 from compute.operations.layout import Layout
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 MIB = 1 << 20
 GIB = 1 << 30
 # The volumes that one operation makes beside another's: role and the number of its action.
-REPLACED = re.compile(r"(root|ephemeral0|swap|rescue)(-[0-9]+)?")
+REPLACED = re.compile(r"(root|ephemeral0|swap|rescue)(-[0-9]+)?|probe-[0-9a-f]{8}")
 PAGE = 4096
 LOOK_SECONDS = 0.5  # how often a copy asks whether it is still wanted
 
@@ -47,19 +47,25 @@ def create_empty(hypervisor: Hypervisor, layout: Layout, roles: Iterable[str] = 
         hypervisor.upload(layout.volume("swap"), io.BytesIO(content), len(content), "qcow2")
 
 
-def create_config(hypervisor: Hypervisor, instance: Instance, admin_password: str | None = None) -> None:
-    """The config drive, with what the rows say now, and with the password that this start is asked to set."""
-    content, size = config_drive.build(instance, admin_password)
+def create_config(
+    hypervisor: Hypervisor, instance: Instance, admin_password: str | None = None, ports: list[Port] | None = None
+) -> None:
+    """The config drive, with what the rows say now, and with the password that this start is asked to set.
+
+    ``ports``: the instance's, if at hand.
+    """
+    content, size = config_drive.build(instance, admin_password, ports)
     hypervisor.upload(instance.config_volume, content, size)
 
 
-def bring_base(operation: Operation, image: Image) -> None:
-    """The image is on the instance's host, once for each host; a copy is the transfer lane's work."""
-    if operation.hypervisor.has_base(image.base_volume):
+def bring_base(operation: Operation, image: Image, host: Host | None = None) -> None:
+    """The image is on a host (None: the instance's), once for each host; a copy is the transfer lane's work."""
+    hypervisor = operation.hypervisor_of(host) if host else operation.hypervisor
+    if hypervisor.has_base(image.base_volume):
         return
     if operation.lane_now != "transfer":
         raise AnotherLane("transfer")
-    operation.hypervisor.ensure_base(
+    hypervisor.ensure_base(
         image.base_volume, store.raw_size(image), lambda: _while_wanted(operation, store.open_raw(image))
     )
 

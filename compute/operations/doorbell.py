@@ -14,16 +14,19 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
-from compute.models import OPEN_STATES, Action
+from compute.models import OPEN_STATES, Action, Host
 
 log = logging.getLogger(__name__)
 
 # An open action without a live lease is rung again when nobody has touched it for this long.
 UNTOUCHED = timedelta(seconds=5)
+# One whose host does not answer waits in its row, and is looked at now and then: it may be past its limit.
+UNTOUCHED_WHILE_SILENT = timedelta(seconds=30)
 
 
 def ring(action_id: int, lane: str, limit: timedelta) -> None:
@@ -66,7 +69,9 @@ def ring_next(instance_id: UUID) -> None:
 def sweep() -> int:
     """The janitor: ring for every open action that no live worker holds. Returns how many."""
     now = timezone.now()
-    waiting = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(lease_until__gt=now)
+    idle = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(lease_until__gt=now)
+    answering = Q(instance__host=None) | Q(instance__host__in=Host.objects.up().filter(silent_since=None))
+    waiting = idle.filter(answering | Q(updated_at__lt=now - UNTOUCHED_WHILE_SILENT) | ~Q(cancelled_by=""))
     rung = 0
     for action in waiting.order_by("id")[:500]:
         Action.objects.filter(pk=action.pk).update(updated_at=now)

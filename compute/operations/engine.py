@@ -22,6 +22,8 @@ from compute.models import OPEN_STATES, Action, ActionState, Host, Instance, ann
 from compute.models.states import TaskState, VmState
 from compute.operations.calls import Calls
 from compute.operations.doorbell import ring
+from compute.operations.journal import Journal
+from compute.operations.leases import Lost
 from compute.operations.sealing import seal, unseal
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
@@ -76,7 +78,9 @@ class Operation:
     on_failure: ClassVar[VmState | None] = None  # None: the instance stays what it was
     while_locked: ClassVar[bool] = False
     cancellable: ClassVar[bool] = False  # while it is under way; its undo then leaves the instance as it was
+    cancel_policy: ClassVar[str] = "nacelle:actions:cancel"
     in_menu: ClassVar[bool] = True
+    for_adopted: ClassVar[bool] = False  # it leaves the guest's definition and disks as they are
     limit: ClassVar[timedelta] = timedelta(seconds=settings.OPERATION_LIMIT_SECONDS)
     steps: ClassVar[tuple[Step, ...]] = ()
 
@@ -86,6 +90,7 @@ class Operation:
         self.lease = lease
         self.lane_now = lane
         self.calls = Calls(lease, self.limit)
+        self.journal = Journal(action, instance)
 
     # facts ----------------------------------------------------------------------------------------
     @classmethod
@@ -94,6 +99,8 @@ class Operation:
         if instance.locked and not cls.while_locked and not (actor and actor.is_admin):
             return f"Instance {instance.id} is locked"
         verb = cls.novas_name()
+        if instance.is_adopted and not cls.for_adopted:
+            return f"Cannot '{verb}' instance {instance.id}: it was adopted, and its disks and definition stay"
         if instance.vm_state not in cls.allowed:
             return f"Cannot '{verb}' instance {instance.id} while it is in vm_state {instance.vm_state}"
         if instance.task_state is not None and instance.task_state not in cls.over:
@@ -130,10 +137,12 @@ class Operation:
         self.action.progress.update(progress)
         Action.objects.filter(pk=self.action.pk).update(progress=self.action.progress)
 
-    def set_instance(self, **fields: Any) -> None:
-        """Change fields of the instance, in the row and in hand."""
+    def set_instance(self, *, still_there: bool = False, **fields: Any) -> None:
+        """Change fields of the instance, in the row and in hand. ``still_there``: raise Lost if it is deleted."""
         self.lease.check()
-        Instance.objects.filter(pk=self.instance.pk).update(updated_at=timezone.now(), **fields)
+        row = Instance.objects.filter(pk=self.instance.pk, **({"deleted_at": None} if still_there else {}))
+        if not row.update(updated_at=timezone.now(), **fields) and still_there:
+            raise Lost("the instance is deleted already")
         for name, value in fields.items():
             setattr(self.instance, name, value)
 
@@ -180,9 +189,16 @@ class Operation:
     def completed(self) -> None:
         """Runs in the transaction of success: what must change together with the instance's state."""
 
+    def failed(self) -> None:
+        """Runs in the transaction that ends it after its undo, failed or cancelled: what must change with that."""
+
     @classmethod
     def cancelled(cls, action: Action) -> None:
         """Runs in the transaction that cancels an open action: what the request took and no undo will give back."""
+
+    def outran(self) -> bool:
+        """Before a cancellation is carried out: whether it came too late, as what was to be done is done by now."""
+        return False
 
     def try_again(self, error: Exception) -> bool:
         """After a failure and its undo: whether to run the steps once more (on another host, say)."""
@@ -272,8 +288,8 @@ def offered(instance: Instance, actor: Actor) -> list[type[Operation]]:
         operation
         for operation in OPERATIONS.values()
         if operation.in_menu
-        and operation.shown(instance)
         and allows(actor, operation.policy, instance.project_id)
+        and operation.shown(instance)
         and not operation.instead(instance).refusal(instance, actor)
     ]
 

@@ -1,16 +1,27 @@
-"""From rows to the driver's values: the guest, its networks, its config drive."""
+"""From rows to the driver's values: the guest, its cards, its addresses."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from compute.headroom import headroom_of
-from compute.hypervisor.interface import Guest, NetworkSpec, Nic, Reservation
-from compute.models import Instance, Network, Port
+from compute.hypervisor.interface import Guest, Nic, Reservation
+from compute.models import Host, Instance, Port
 from compute.operations.layout import Layout
 
+if TYPE_CHECKING:
+    from compute.hypervisor.interface import Hypervisor
+    from compute.operations.engine import Operation
 
-def guest_of(instance: Instance) -> Guest:
-    """The guest as the instance's rows say that it shall be defined."""
-    assert instance.host is not None
+
+def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> Guest:
+    """The guest as the instance's rows say that it shall be defined.
+
+    ``host``: as on another than its own. ``ports``: its own, if at hand.
+    """
+    host = host or instance.host
+    assert host is not None
     room = headroom_of(instance.flavor)
     return Guest(
         uuid=instance.id,
@@ -21,15 +32,33 @@ def guest_of(instance: Instance) -> Guest:
         max_vcpus=room.vcpus if room.vcpus > instance.vcpus else None,
         max_memory_mb=room.memory_mb if room.memory_mb > instance.memory_mb else None,
         disks=Layout.of(instance).disks(),
-        nics=tuple(nic_of(port) for port in ports_of(instance)),
-        domain_type=instance.host.domain_type or None,
-        console_listen=instance.host.console_address,
-        metadata=(
-            ("name", instance.name),
-            ("project", instance.project_id),
-            ("flavor", str(instance.flavor["name"])),
-        ),
+        nics=tuple(nic_of(port) for port in (ports_of(instance) if ports is None else ports)),
+        domain_type=host.domain_type or None,
+        console_listen=host.console_address,
+        metadata=mark_of(instance),
     )
+
+
+def define_guest(operation: Operation) -> None:
+    """The guest is defined as the rows say. An adopted one keeps its own definition, and gets our mark."""
+    instance = operation.instance
+    if instance.is_adopted:
+        operation.hypervisor.adopt(instance.id, mark_of(instance))
+    else:
+        operation.hypervisor.define(guest_of(instance))
+
+
+def remove_guest(hypervisor: Hypervisor, instance: Instance) -> None:
+    """Cut the guest's power and forget its definition. Of an adopted one's disks, those go that it was said to."""
+    if instance.is_adopted:
+        hypervisor.disown(instance.id, tuple(instance.adopted["delete_disks"]))
+    else:
+        hypervisor.remove(instance.id)
+
+
+def mark_of(instance: Instance) -> tuple[tuple[str, str], ...]:
+    """What a definition says of whose it is."""
+    return (("name", instance.name), ("project", instance.project_id), ("flavor", str(instance.flavor["name"])))
 
 
 def ports_of(instance: Instance) -> list[Port]:
@@ -46,19 +75,6 @@ def nic_of(port: Port) -> Nic:
     address = next(iter(port.addresses.all()), None)
     return Nic(
         mac=port.mac, network=port.network_id, address=address.address if address else None, mtu=port.network.mtu
-    )
-
-
-def network_spec(network: Network) -> NetworkSpec:
-    """The libvirt network of a network; its first IPv4 subnet gives addresses."""
-    subnet = next(subnet for subnet in network.subnets.all() if subnet.ip_version == 4)
-    return NetworkSpec(
-        uuid=network.id,
-        cidr=subnet.cidr,
-        gateway=str(subnet.gateway_ip),
-        mtu=network.mtu,
-        dhcp=subnet.enable_dhcp,
-        dns_servers=tuple(subnet.dns_nameservers),
     )
 
 

@@ -85,17 +85,34 @@ def close(migration: Migration, status: MigrationStatus) -> None:
         _give_back(found)
 
 
-def _give_back(migration: Migration) -> None:
-    instance = migration.instance
+def _give_claim_back(migration: Migration) -> None:
     if claim := beside(migration):
         amount = {name: getattr(claim, name) for name in ("vcpus", "memory_mb", "disk_gb", "instances")}
         claims.give_back(claim.host_id, **amount)
+
+
+def _give_back(migration: Migration) -> None:
+    _give_claim_back(migration)
+    instance = migration.instance
     old, new = migration.flavors
     quota.release(
         instance.project_id,
         cores=max(old["vcpus"], new["vcpus"]) - instance.vcpus,
         memory_mb=max(old["memory_mb"], new["memory_mb"]) - instance.memory_mb,
     )
+
+
+def let_go(migration: Migration) -> None:
+    """Give the claim at the destination back, once; the migration stays open and may have another destination.
+
+    Call it when the source is the instance's host again.
+    """
+    with transaction.atomic():
+        row = Migration.objects.filter(pk=migration.pk, status__in=OPEN_MIGRATIONS, claimed=True)
+        found = row.select_related("instance").first()
+        if found is not None and row.update(claimed=False, dest_host=None, updated_at=timezone.now()):
+            _give_claim_back(found)
+    migration.claimed, migration.dest_host = False, None
 
 
 def close_open(instance: Instance) -> None:

@@ -98,9 +98,14 @@ def forget(snapshot: Snapshot) -> None:
             Snapshot.objects.filter(pk=row.parent_id).update(current=True)
 
 
-def forget_all(instance: Instance) -> None:
-    """The instance is gone, and with its disks all that was kept in them. Nothing is due any more."""
+def forget_snapshots(instance: Instance) -> None:
+    """The disks are gone, and with them all that was kept in them."""
     Snapshot.objects.filter(instance=instance).delete()
+
+
+def forget_all(instance: Instance) -> None:
+    """The instance is gone with its disks. Nothing is due any more."""
+    forget_snapshots(instance)
     SnapshotSchedule.objects.filter(instance=instance).delete()
 
 

@@ -14,6 +14,7 @@ class InjectNetworkInfo(Operation):
     wire = "injectNetworkInfo"
     label = "Repair networks"
     policy = "os_compute_api:os-admin-actions:inject_network_info"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.RESCUED})
     during = None
     leads_to = None

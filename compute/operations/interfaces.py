@@ -21,8 +21,9 @@ from compute.models import OPEN_STATES, Action, Instance, Network, Port, PortAdd
 from compute.networks import addresses, plugging, quota, removals
 from compute.networks.groups import default_group
 from compute.networks.plugging import Card, NetworkRequest
+from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import network_spec, nic_of, ports_of, reservation_of
+from compute.operations.guest import nic_of, ports_of, reservation_of
 from portal.identity.actor import Actor
 
 ON_OR_OFF = frozenset({VmState.ACTIVE, VmState.PAUSED, VmState.STOPPED})
@@ -89,6 +90,7 @@ class AttachInterface(Operation):
     name = "attach_interface"
     label = "Attach interface"
     policy = "os_compute_api:os-attach-interfaces:create"
+    for_adopted = True
     allowed = ON_OR_OFF
     during = None  # Nova shows none: the instance goes on
     leads_to = None
@@ -158,6 +160,7 @@ class DetachInterface(Operation):
     name = "detach_interface"
     label = "Detach interface"
     policy = "os_compute_api:os-attach-interfaces:delete"
+    for_adopted = True
     # Not while it is paused, unlike Nova, which tries in vain: a guest that stands still cannot let go of a card.
     allowed = ON_OR_OFF - {VmState.PAUSED}
     during = None
@@ -208,6 +211,7 @@ class AddFixedIp(Operation):
     logged_as = "add_fixed_ip"
     label = "Add address"
     policy = "os_compute_api:os-multinic:add"
+    for_adopted = True
     allowed = ON_OR_OFF
     during = None  # Nova shows none: the instance goes on
     leads_to = None
@@ -261,6 +265,7 @@ class RemoveFixedIp(Operation):
     logged_as = "remove_fixed_ip"
     label = "Remove address"
     policy = "os_compute_api:os-multinic:remove"
+    for_adopted = True
     allowed = ON_OR_OFF
     during = None  # Nova shows none: the instance goes on
     leads_to = None

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import transaction
 
 from compute.hypervisor.interface import Gone, PowerState
+from compute.models import Host
 from compute.operations import held
 from compute.operations.engine import Operation
 from compute.operations.guest import guest_of
@@ -76,13 +77,15 @@ def use_disks(operation: Operation, names: dict[str, str], **fields: Any) -> Non
         operation.set_instance(volume_names=names, **fields)
 
 
-def switch_to(operation: Operation, flavor: dict[str, Any], names: dict[str, str], *, off: bool) -> None:
-    """From now on this flavor and these volumes count; start on them, unless it is to be off.
+def switch_to(
+    operation: Operation, flavor: dict[str, Any], names: dict[str, str], *, off: bool, host: Host | None = None
+) -> None:
+    """From now on this flavor and these volumes count, and this host if it is given; start, unless it is to be off.
 
     Raises Lost when the operation is no longer ours.
     """
     operation.note(in_use=True)
-    use_disks(operation, names, **held.amounts(flavor))
+    use_disks(operation, names, **held.amounts(flavor), **({} if host is None else {"host": host}))
     if off:
         operation.hypervisor.define(guest_of(operation.instance))
     else:

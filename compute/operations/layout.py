@@ -24,11 +24,12 @@ class Layout:
     instance_id: UUID
     flavor: dict[str, Any]
     names: dict[str, str] = field(default_factory=dict)
+    adopted: bool = False  # then its disks are none of ours
 
     @classmethod
     def of(cls, instance: Instance) -> Layout:
         """As the instance's row says."""
-        return cls(instance.id, instance.flavor, dict(instance.volume_names))
+        return cls(instance.id, instance.flavor, dict(instance.volume_names), instance.is_adopted)
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -46,6 +47,8 @@ class Layout:
 
     def volumes(self) -> list[str]:
         """Every volume that belongs to it."""
+        if self.adopted:
+            return []
         rescue = ["rescue"] if "rescue" in self.names else []
         return [self.volume(role) for role in (*rescue, *self.own, "config")]
 

@@ -1,8 +1,8 @@
 """Leases: which worker is at an operation, so that two never are and a dead one holds nothing up.
 
 A lease is three columns of the action's row. Taking it is one conditional UPDATE; the database's
-constraint ``one_leased_action_an_instance`` makes it exclusive for the instance. A thread renews it
-while the worker lives; when the worker dies it runs out, and the janitor gives the row to another.
+constraint ``one_leased_action_an_instance`` makes it exclusive for the instance. A thread renews those
+of a process while it lives; when the worker dies it runs out, and the janitor gives the row to another.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
@@ -52,6 +52,7 @@ class Lease:
         self.action_id = action_id
         self.owner = owner
         self.undoing = False
+        self._given_back = False
         self._until = clock() + settings.LEASE_SECONDS
 
     def renew(self, **fields: Any) -> None:
@@ -59,11 +60,31 @@ class Lease:
 
         Raises Cancelled when somebody asked for the operation's end, and Lost when it was ended or taken over.
         """
-        if self._push(self._wanted(), **fields):
-            return
+        if not self._push(self._wanted(), **fields):
+            raise self._why_not_wanted()
+
+    def _why_not_wanted(self) -> Lost:
         if self._mine().exists():
-            raise Cancelled(f"action {self.action_id} is to be undone")
-        raise Lost(f"action {self.action_id} is no longer this worker's")
+            return Cancelled(f"action {self.action_id} is to be undone")
+        return Lost(f"action {self.action_id} is no longer this worker's")
+
+    def end(self, *, wanted: bool, **fields: Any) -> None:
+        """Write how the action ended, and give the lease back with it.
+
+        Raises Lost, and, where it must still be ``wanted``, Cancelled.
+        """
+        rows = self._wanted() if wanted else self._mine()
+        if not rows.update(lease_owner="", lease_until=None, **fields):
+            raise self._why_not_wanted() if wanted else Lost("cancelled at the last moment")
+        transaction.on_commit(self._is_given_back)
+
+    def _is_given_back(self) -> None:
+        self._given_back = True
+
+    def go_on(self) -> None:
+        """What was asked for came too late: the operation goes on to its end. Raises Lost as ``renew``."""
+        if not self._push(self._mine(), cancelled_by="", past_return=True):
+            raise Lost(f"action {self.action_id} is no longer this worker's")
 
     def lapsed(self) -> bool:
         """Whether it may have run out: the process stood still, or the database was away. Asks nobody."""
@@ -97,33 +118,84 @@ class Lease:
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""
-        Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
+        if not self._given_back:
+            Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
-        """Renew it from a thread while the block runs, also when the block waits inside a C call.
-
-        The thread renews the lease of a cancelled action too: until this worker has noticed and
-        stopped, nobody else may touch the guest.
-        """
-        stop = threading.Event()
-        thread = threading.Thread(target=self._heartbeat, args=(stop,), name="lease", daemon=True)
-        thread.start()
+        """Have it renewed while the block runs, also while the block waits inside a C call."""
+        keeper.keep(self)
         try:
             yield
         finally:
-            stop.set()
-            thread.join()
+            keeper.let_go(self)
 
-    def _heartbeat(self, stop: threading.Event) -> None:
-        try:
-            while not stop.wait(settings.LEASE_SECONDS / 3):
-                try:
-                    self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
-                except Exception:
-                    log.exception("could not renew the lease of action %s; trying on", self.action_id)
-        finally:
+    def renewed_in(self) -> float:
+        """Seconds until a third of its time has passed, when it is to be pushed out again."""
+        return self._until - settings.LEASE_SECONDS * 2 / 3 - clock()
+
+    def keep(self) -> None:
+        """Push the end further out for whoever is at it, also when the action was cancelled.
+
+        Until its worker has noticed and stopped, nobody else may touch the guest.
+        """
+        self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
+
+
+class Keeper:
+    """A thread that renews this process's leases; it sleeps until a third of one's time has passed."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._leases: list[Lease] = []
+        self._wakes_at = float("inf")
+        self._thread: threading.Thread | None = None
+
+    def keep(self, lease: Lease) -> None:
+        """Renew this one from now on."""
+        with self._changed:
+            self._leases.append(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="leases", daemon=True)
+                self._thread.start()
+            elif clock() + lease.renewed_in() < self._wakes_at:
+                self._changed.notify()
+
+    def let_go(self, lease: Lease) -> None:
+        """Renew it no more. Afterwards the thread is not at it."""
+        with self._changed:
+            self._leases.remove(lease)
+
+    def _run(self) -> None:
+        with self._changed:
+            while True:
+                self._renew()
+                wait = self._wait()
+                self._wakes_at = float("inf") if wait is None else clock() + wait
+                self._changed.wait(wait)
+
+    def _wait(self) -> float | None:
+        """Seconds until the next renewal; not at once after one that did not work. None: there is no lease."""
+        first = min((lease.renewed_in() for lease in self._leases), default=None)
+        return None if first is None else max(first, settings.LEASE_SECONDS / 10)
+
+    def _renew(self) -> None:
+        due = [lease for lease in self._leases if lease.renewed_in() <= 0]
+        for lease in due:
+            try:
+                lease.keep()
+            except Exception:
+                log.exception("could not renew the lease of action %s; trying on", lease.action_id)
+        if due:
             connection.close()
+
+    def forget(self) -> None:
+        """In a child process, which has neither the thread nor the leases."""
+        self.__init__()  # type: ignore[misc]  # as new
+
+
+keeper = Keeper()
+os.register_at_fork(after_in_child=keeper.forget)
 
 
 def _new_owner() -> str:
@@ -132,23 +204,32 @@ def _new_owner() -> str:
 
 def take(action_id: int) -> Lease | None:
     """The lease of an open action, or None: it is ended, or a live worker is at its instance."""
-    now = timezone.now()
-    instance_id = (
-        Action.objects.filter(pk=action_id, state__in=OPEN_STATES).values_list("instance_id", flat=True).first()
-    )
-    if instance_id is None:
-        return None
-    Action.objects.filter(Q(instance_id=instance_id), ~Q(lease_owner=""), lease_until__lt=now).update(lease_owner="")
     owner = _new_owner()
-    try:
-        with transaction.atomic():
-            taken = Action.objects.filter(pk=action_id, state__in=OPEN_STATES, lease_owner="").update(
-                state=ActionState.RUNNING,
-                lease_owner=owner,
-                lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
-                attempts=F("attempts") + 1,
-                updated_at=now,
-            )
-    except IntegrityError:
-        return None  # another action of the instance is being worked on
-    return Lease(action_id, owner) if taken else None
+    for _ in range(2):
+        with suppress(IntegrityError):  # another action of the instance has a lease
+            return Lease(action_id, owner) if _take(action_id, owner) else None
+        if not _end_overdue(action_id):
+            break
+    return None
+
+
+def _take(action_id: int, owner: str) -> bool:
+    """One conditional UPDATE. Raises IntegrityError while another action of the instance has a lease."""
+    now = timezone.now()
+    with transaction.atomic():
+        rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=now), pk=action_id, state__in=OPEN_STATES)
+        taken = rows.update(
+            state=ActionState.RUNNING,
+            lease_owner=owner,
+            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
+            attempts=F("attempts") + 1,
+            updated_at=now,
+        )
+    return bool(taken)
+
+
+def _end_overdue(action_id: int) -> bool:
+    """End leases that have run out on the instance of an action. Whether there was one."""
+    instance = Subquery(Action.objects.filter(pk=action_id).values("instance"))
+    overdue = Action.objects.filter(instance=instance, lease_until__lt=timezone.now()).exclude(lease_owner="")
+    return bool(overdue.update(lease_owner=""))

@@ -1,14 +1,16 @@
 """What lies on a host and nobody needs: found by the names of guests and volumes, removed by the watcher.
 
-A deletion does not wait for a host that is down, a boot leaves a host that does not answer, and what a
-host was asked for may happen after everybody has given it up. So each watch begins with a look for what
-is left of instances that are deleted or have moved on, and looks again from time to time.
+A deletion does not wait for a host that is down, a boot leaves a host that does not answer, a move may end
+while the host that it left is away, and what a host was asked for may happen after everybody has given it up.
+So each watch begins with a look for what is left of instances that are deleted or have moved on, and looks
+again from time to time. Both hosts of a move that is not over are left alone, and so are volumes that
+another host sees too and needs.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,34 +19,71 @@ from django.conf import settings
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from compute.hypervisor.interface import Hypervisor
+from compute.hosts.storage import are_surely_apart, identify, may_share_storage
+from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
+from compute.operations.guest import remove_guest
 from compute.operations.layout import Layout
 
 log = logging.getLogger(__name__)
 
+Sees = Callable[[Host, Host], bool]
+
 
 def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: Iterable[str] = ()) -> None:
     """Remove what should not be among these guests and volumes of a host. Raises what the host raises."""
-    names = list(volumes)
-    for instance_id in departed(host, {*guests, *owners(names)}):
+    here, names = set(guests), list(volumes)
+    for instance_id in departed(host, here):
         if departed(host, {instance_id}):  # asked again: a request may have come since
-            log.warning("host %s: removing what is left of %s, which is not there any more", host.name, instance_id)
-            _remove_all(hypervisor, instance_id)
+            log.warning("host %s: removing the guest of %s, which is not there any more", host.name, instance_id)
+            remove_guest(hypervisor, Instance.objects.get(pk=instance_id))
+    for instance in _departed_now(host, hypervisor, owners(names) | here):
+        _remove_volumes(host, hypervisor, instance)
     for volume in strays(host, names):
         if strays(host, [volume]):
             log.warning("host %s: removing volume %s, which nothing needs", host.name, volume)
             hypervisor.delete_volume(volume)
 
 
-def departed(host: Host, present: set[UUID]) -> list[UUID]:
-    """Those of these instances that were deleted, or belong to another host or to none, with nothing under way.
+def _departed_now(host: Host, hypervisor: Hypervisor, present: set[UUID]) -> list[Instance]:
+    """The departed, after a look at the host's storage: it may be another by now."""
+    if not (found := departed(host, present)):
+        return []
+    try:
+        identify(host, hypervisor)
+    except Busy:
+        return []  # the next look will tell
+    return list(Instance.objects.filter(pk__in=found).select_related("host"))
 
-    Instances that this database does not know are another's.
+
+def _remove_volumes(host: Host, hypervisor: Hypervisor, instance: Instance) -> None:
+    """Those of a departed instance that it does not need on another host, either; of a deleted one, all."""
+
+    def sees(place: Host, here: Host) -> bool:
+        return not are_surely_apart(here, place, instance.updated_at)
+
+    for volume in set(hypervisor.volumes(prefix=str(instance.pk))) - needed_on(host, instance, sees):
+        if not departed(host, {instance.pk}):
+            return
+        log.warning("host %s: removing volume %s, whose instance is not there any more", host.name, volume)
+        hypervisor.delete_volume(volume)
+
+
+def departed(host: Host, present: set[UUID]) -> list[UUID]:
+    """Those of these instances whose guests have no business on a host.
+
+    They were deleted, or belong to another host or to none, with nothing under way and no move to or from this
+    host that is not over. Instances that this database does not know are another's.
     """
     gone = Q(deleted_at__lt=_settled())
-    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host))
+    elsewhere = Q(pk__in=_at_rest().values("pk")) & (Q(host=None) | ~Q(host=host)) & ~Q(pk__in=_moving(host))
     return list(Instance.objects.filter(gone | elsewhere, pk__in=present).values_list("pk", flat=True))
+
+
+def _moving(host: Host) -> QuerySet[Migration, UUID]:
+    """The instances with a move to or from a host that is not over."""
+    theirs = Q(source_host=host) | Q(dest_host=host)
+    return Migration.objects.filter(theirs, status__in=OPEN_MIGRATIONS).values_list("instance", flat=True)
 
 
 def strays(host: Host, volumes: Iterable[str]) -> list[str]:
@@ -56,6 +95,23 @@ def strays(host: Host, volumes: Iterable[str]) -> list[str]:
         old = Layout(migration.instance_id, migration.old_flavor, migration.old_volume_names)
         needed |= set(old.volumes())
     return [volume for volume in named if volume not in needed and owners([volume]) & here.keys()]
+
+
+def needed_on(host: Host, instance: Instance, sees: Sees = may_share_storage) -> set[str]:
+    """The volumes in the storage of this host that the instance needs where it is, or a migration of it does.
+
+    ``sees`` says whether another host may see what this one sees.
+    """
+    if instance.deleted_at is not None:
+        return set()
+    layouts = [(instance.host, Layout.of(instance))]
+    rows = Migration.objects.filter(instance=instance, status__in=OPEN_MIGRATIONS)
+    for one in rows.select_related("source_host", "dest_host"):
+        old = Layout(instance.id, one.old_flavor, one.old_volume_names)
+        layouts += [(place, old) for place in (one.source_host, one.dest_host)]
+    places = [(place, layout) for place, layout in layouts if place is not None]
+    there = [layout for place, layout in places if sees(place, host)]
+    return {volume for layout in there for volume in layout.volumes()}
 
 
 def owners(volumes: Iterable[str]) -> set[UUID]:
@@ -76,9 +132,3 @@ def _at_rest() -> QuerySet[Instance]:
     """The living instances that nobody is at, and that nobody was at a moment ago."""
     settled = Instance.objects.alive().filter(task_state=None, updated_at__lt=_settled())
     return settled.exclude(actions__state__in=OPEN_STATES)
-
-
-def _remove_all(hypervisor: Hypervisor, instance_id: UUID) -> None:
-    hypervisor.remove(instance_id)
-    for volume in hypervisor.volumes(prefix=str(instance_id)):
-        hypervisor.delete_volume(volume)

@@ -29,6 +29,7 @@ class ChangePassword(Operation):
     wire = "changePassword"
     label = "Set password"
     policy = "os_compute_api:os-admin-password"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE})
     during = TaskState.UPDATING_PASSWORD
     leads_to = None

@@ -25,6 +25,7 @@ class Pause(Operation):
     wire = "pause"
     label = "Pause"
     policy = "os_compute_api:os-pause-server:pause"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE})
     during = TaskState.PAUSING
     leads_to = VmState.PAUSED
@@ -42,6 +43,7 @@ class Unpause(Operation):
     wire = "unpause"
     label = "Unpause"
     policy = "os_compute_api:os-pause-server:unpause"
+    for_adopted = True
     allowed = frozenset({VmState.PAUSED})
     during = TaskState.UNPAUSING
     leads_to = VmState.ACTIVE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, ClassVar
@@ -10,28 +11,31 @@ from django.conf import settings
 from django.utils import timezone
 
 from compute.hypervisor.interface import Gone
-from compute.models import PowerState, TaskState, VmState
+from compute.models import Host, Port, PowerState, TaskState, VmState
 from compute.networks import removals
+from compute.networks.specs import network_spec
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import guest_of, network_spec, ports_of, reservation_of
+from compute.operations.guest import define_guest, ports_of, reservation_of
 
 GRACE_AND_MARGIN = timedelta(seconds=settings.SHUTDOWN_GRACE_SECONDS + 240)
 
 
-def bring_networks(operation: Operation) -> None:
-    """The host has the instance's networks, and its DHCP the addresses."""
-    assert operation.instance.host is not None
-    removals.clear(operation.instance.host, operation.hypervisor)
-    for port in ports_of(operation.instance):
-        operation.hypervisor.ensure_network(network_spec(port.network))
+def bring_networks(operation: Operation, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> None:
+    """The instance's host, or another, has its networks, and its DHCP the addresses. ``ports``: its own, if at hand."""
+    host = host or operation.instance.host
+    assert host is not None
+    hypervisor = operation.hypervisor_of(host)
+    removals.clear(host, hypervisor)
+    for port in ports_of(operation.instance) if ports is None else ports:
+        hypervisor.ensure_network(network_spec(port.network))
         if reservation := reservation_of(port, operation.instance.hostname):
-            operation.hypervisor.reserve(port.network_id, reservation)
+            hypervisor.reserve(port.network_id, reservation)
 
 
 def start_afresh(operation: Operation) -> None:
     """Start from the rows, not from what the host remembers: networks, definition, power."""
     bring_networks(operation)
-    operation.hypervisor.define(guest_of(operation.instance))
+    define_guest(operation)
     operation.hypervisor.start(operation.instance.id)
 
 
@@ -42,6 +46,7 @@ class Start(Operation):
     wire = "os-start"
     label = "Start"
     policy = "os_compute_api:servers:start"
+    for_adopted = True
     allowed = frozenset({VmState.STOPPED})
     during = TaskState.POWERING_ON
     leads_to = VmState.ACTIVE
@@ -63,6 +68,7 @@ class Stop(Operation):
     wire: ClassVar[str | None] = "os-stop"
     label = "Shut off"
     policy = "os_compute_api:servers:stop"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE, VmState.ERROR})
     during = TaskState.POWERING_OFF
     leads_to: ClassVar[VmState | None] = VmState.STOPPED
@@ -104,6 +110,7 @@ class SoftReboot(Operation):
     wire = "reboot"
     label = "Soft reboot"
     policy = "os_compute_api:servers:reboot"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE})
     during = TaskState.REBOOTING
     leads_to = VmState.ACTIVE
@@ -129,6 +136,7 @@ class HardReboot(Operation):
     wire = "reboot"
     label = "Hard reboot"
     policy = "os_compute_api:servers:reboot"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED, VmState.PAUSED, VmState.SUSPENDED, VmState.ERROR})
     # Nova's too, but for a hard reboot that is under way: of two that come at once, one is refused.
     over = frozenset(

@@ -1,51 +1,52 @@
-"""Resize: another flavor for an instance, to be confirmed or taken back.
+"""Resize and cold migration: another flavor or another host for an instance, to be confirmed or taken back.
 
-The guest is switched off and its disks are copied; the copies grow and count from then on. The old
-ones stay as they were at that moment, until the resize is confirmed (then they go) or taken back
-(then they count again, and the copies go). Both flavors are held meanwhile: see ``held``.
+The guest is switched off and its disks are copied, or brought to the other host; the copies count from then
+on. The old ones stay as they were at that moment, until the move is confirmed (then they go) or taken back
+(then they count again, and the copies go). Both flavors and both hosts are held meanwhile: see ``held``.
 
-The instance stays on its host: only that one is considered. (Moving disks is another story.)
+A migration keeps its disks' names. Where both hosts have their storage in common nothing is brought then:
+the guest is off on the one and on again on the other, with the disk that it had.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
-from functools import cached_property
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.db import transaction
 from django.utils import timezone
 
-from compute.errors import ComputeError, Conflict, Invalid, NoValidHost
+from compute.errors import ComputeError, Conflict, Invalid
+from compute.hypervisor.interface import Unreachable
 from compute.images import store
 from compute.models import (
-    Action,
     Flavor,
     Image,
     Instance,
     Migration,
     MigrationStatus,
+    MigrationType,
     PowerState,
+    Snapshot,
     TaskState,
     VmState,
 )
-from compute.models.flavor import disk_claim_gb
-from compute.operations import disks, held, in_place, interrupt
-from compute.operations.engine import AnotherLane, Operation, Step
-from compute.operations.engine import request as request_operation
+from compute.operations import disks, held, in_place, interrupt, moves, transfer
+from compute.operations.engine import AnotherLane, Step
 from compute.operations.layout import Layout
+from compute.operations.of_migration import STRANDED, OfMigration
 from compute.operations.power import GRACE_AND_MARGIN
-from portal.identity.actor import SYSTEM, Actor
-from scheduler.pick import Request, place
+from portal.identity.actor import Actor
+from portal.identity.policy import enforce
+from scheduler.pick import Request
 
 GIB = 1 << 30
 # Disks that hold more than this are copied in the transfer lane, where nobody waits for a boot.
 COPIED_AT_ONCE_BYTES = GIB
 SHRINKS = "Server disk was unable to be resized because: Unable to resize disk down."
 TO_ZERO = "Server disk was unable to be resized because: Resize to zero disk flavor is not allowed."
-NOT_RESIZED = "Instance has not been resized."
+TO_HOST = "os_compute_api:os-migrate-server:migrate:host"
+MAYBE_TWICE = "The guest may run on a host that does not answer, so it was not started where it was."
 
 
 def check_flavor(actor: Actor, instance: Instance, flavor_id: str) -> Flavor:
@@ -79,34 +80,42 @@ def _root_bytes(instance: Instance) -> int:
     return store.raw_size(image) if image else 0
 
 
-class _OfMigration:
-    """What the three operations share: the migration's row, and the disks as they were."""
+def begin(
+    instance: Instance, actor: Actor, params: dict[str, Any], *, kind: MigrationType, flavor: dict[str, Any]
+) -> None:
+    """The row of a move that is asked for, whose key goes into ``params``. Takes the quota.
 
-    action: Action
-    instance: Instance
+    Raises QuotaExceeded, and Conflict when the host is down.
+    """
+    host = moves.check_source(instance)
+    held.close_open(instance)
+    held.take_quota(instance.project_id, instance.flavor, flavor)
+    migration = Migration.objects.create(
+        instance=instance,
+        migration_type=kind,
+        source_host=host,
+        old_flavor=instance.flavor,
+        new_flavor=flavor,
+        old_vm_state=instance.vm_state,
+        old_volume_names=instance.volume_names,
+        user_id=actor.user_id,
+        project_id=instance.project_id,
+    )
+    params["migration_id"] = migration.pk
 
-    @cached_property
-    def migration(self) -> Migration:
-        """The row that the request made or found."""
-        return Migration.objects.select_related("source_host").get(pk=self.action.params["migration_id"])
 
-    def old_layout(self) -> Layout:
-        """The disks as they were before the resize."""
-        return Layout(self.instance.id, self.migration.old_flavor, dict(self.migration.old_volume_names))
-
-
-class Resize(_OfMigration, Operation):
-    """Give the instance another flavor; it can be taken back until it is confirmed."""
+class Resize(OfMigration):
+    """Give the instance another flavor, on the best host for it; it can be taken back until it is confirmed."""
 
     name = "resize"
-    wire = "resize"
+    wire: ClassVar[str | None] = "resize"
     label = "Resize"
     policy = "os_compute_api:servers:resize"
     allowed = frozenset({VmState.ACTIVE, VmState.STOPPED})
     during = TaskState.RESIZE_PREP
     leads_to = VmState.RESIZED
     cancellable = True
-    limit: ClassVar[timedelta] = GRACE_AND_MARGIN + timedelta(hours=2)
+    limit: ClassVar[timedelta] = GRACE_AND_MARGIN + timedelta(hours=6)
 
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
@@ -116,87 +125,78 @@ class Resize(_OfMigration, Operation):
         """
         in_place.refuse_with_snapshots(cls, instance)
         flavor = check_flavor(actor, instance, str(params.get("flavor_id", "")))
-        host = instance.host
-        if host is None or not host.is_up:
-            raise Conflict("Service is unavailable at this time.")
-        held.close_open(instance)
-        new = flavor.snapshot()
-        held.take_quota(instance.project_id, instance.flavor, new)
-        migration = Migration.objects.create(
-            instance=instance,
-            source_host=host,
-            old_flavor=instance.flavor,
-            new_flavor=new,
-            old_vm_state=instance.vm_state,
-            old_volume_names=instance.volume_names,
-            user_id=actor.user_id,
-            project_id=instance.project_id,
-        )
+        begin(instance, actor, params, kind=MigrationType.RESIZE, flavor=flavor.snapshot())
         if disk_config := params.get("disk_config"):
             Instance.objects.filter(pk=instance.pk).update(disk_config=disk_config)
-        params["migration_id"] = migration.pk
 
+    # the host -------------------------------------------------------------------------------------
     def schedule(self) -> None:
-        """Claim room for the new flavor besides the old one, on the host where the instance is."""
-        if self.migration.claimed:
-            return
-        with transaction.atomic():
-            self.lease.renew()  # as in Boot.schedule
-            placement = place(self._wanted())
-            self.note(placement=placement.explanation.as_json())
-            if placement.host is not None:
-                held.set_status(self.migration, MigrationStatus.MIGRATING, claimed=True, dest_host=placement.host)
-        if placement.host is None:
-            raise NoValidHost(placement.explanation.sentence())
+        """Claim room on the best host besides what is held where it is."""
+        if self.action.progress.get(STRANDED):
+            raise ComputeError(MAYBE_TWICE)
+        moves.claim(self, self.migration, self.wanted(), MigrationStatus.MIGRATING)
 
-    def _wanted(self) -> Request:
-        new, host = self.migration.new_flavor, self.migration.source_host
-        return replace(
-            Request.of(self.instance, tried=[] if settings.RESIZE_TO_SAME_HOST else [host.id]),
-            vcpus=new["vcpus"],
-            memory_mb=new["memory_mb"],
-            disk_gb=disk_claim_gb(new),
-            flavor_name=new["name"],
-            extra_specs=new["extra_specs"],
-            zone="",  # it stays in the zone of its host
-            host=host.name,
-            forced=False,
-            instances=0,
-        )
+    def wanted(self) -> Request:
+        """What is asked of a host. Where a resize may stay on its host, that is one among all."""
+        leaves = None if settings.RESIZE_TO_SAME_HOST else self.source
+        tried = moves.tried(self)
+        return moves.wanted(self.instance, leaves=leaves, flavor=self.migration.new_flavor, tried=tried)
 
     def unschedule(self) -> None:
-        """Give everything back that was taken for the new flavor."""
-        held.close(self.migration, MigrationStatus.ERROR)
+        """Give the room back; what the request took goes with the migration's row (``failed``)."""
+        held.let_go(self.migration)
 
+    def is_apart(self) -> bool:
+        """Whether the other host does not see the volumes of this one. Asked of both, once."""
+        if not self.migration.moves:
+            return False
+        known: dict[str, bool] = self.action.progress.get("apart", {})
+        key = str(self.target.pk)
+        if key not in known:
+            known = {**known, key: not moves.share_storage(self, self.source, self.target)}
+            self.note(apart=known)
+        return known[key]
+
+    # the disks ------------------------------------------------------------------------------------
     def power_off(self) -> None:
-        """Shut down cleanly. Large disks are copied in the transfer lane, and the guest is not off while they wait."""
-        if self.lane_now != "transfer" and self._stored() > COPIED_AT_ONCE_BYTES:
+        """Shut down cleanly. Large disks go in the transfer lane, and the guest is not off while they wait."""
+        if not self.action.progress.get("is_off") and self._takes_long() and self.lane_now != "transfer":
             raise AnotherLane("transfer")
         interrupt.shut_down(self)
 
-    def _stored(self) -> int:
-        if self.action.progress.get("is_off"):
-            return 0
-        old = self.old_layout()
-        return sum(self.hypervisor.stored_bytes(old.volume(role)) for role in self._kept_roles())
+    def _takes_long(self) -> bool:
+        if self.is_apart():
+            return True
+        old, new = self.old_layout(), self.new_layout()
+        copied = [old.volume(role) for role in self.kept_roles() if old.volume(role) != new.volume(role)]
+        return sum(map(self.hypervisor.stored_bytes, copied)) > COPIED_AT_ONCE_BYTES
 
     def copy_disks(self) -> None:
-        """Copies of the disks that the new flavor has too, as large as it says; new ones for the rest."""
+        """The disks that the new flavor has too, at the other host or copied, as large as it says; and the rest."""
         if self.action.progress.get("copied"):
             return
-        old, new = self.old_layout(), self._new_layout()
+        old, new = self.old_layout(), self.new_layout()
+        there = self.hypervisor_of(self.target)
         disks.sweep(self.hypervisor, self.instance.id, {*old.volumes(), *new.volumes()})
         self._check_sizes(old)
-        for role in self._kept_roles():
-            self._copy(role, old, new)
-        fresh = [role for role in new.own if role not in self._kept_roles()]
-        disks.create_empty(self.hypervisor, new, fresh)
+        if self.is_apart():
+            disks.sweep(there, self.instance.id, new.volumes())
+            config = transfer.Move(old.volume("config"), new.volume("config"), "raw")
+            kept = [transfer.Move(old.volume(role), new.volume(role)) for role in self.kept_roles()]
+            transfer.bring(self, self.source, self.target, [*kept, config])
+        else:
+            for role in self.kept_roles():
+                if old.volume(role) != new.volume(role):
+                    there.copy_volume(old.volume(role), new.volume(role))
+        self._grow(new)
+        disks.create_empty(there, new, [role for role in new.own if role not in self.kept_roles()])
         self.note(copied=True)
 
-    def _copy(self, role: str, old: Layout, new: Layout) -> None:
-        self.hypervisor.copy_volume(old.volume(role), new.volume(role))
-        if size_gb := new.flavor["disk_gb" if role == "root" else "ephemeral_gb"]:
-            self.hypervisor.resize_volume(new.volume(role), size_gb * GIB)
+    def _grow(self, new: Layout) -> None:
+        for role in self.kept_roles():
+            size_gb = new.flavor["disk_gb" if role == "root" else "ephemeral_gb"]
+            if size_gb and self.migration.old_flavor != new.flavor:
+                self.hypervisor_of(self.target).resize_volume(new.volume(role), size_gb * GIB)
 
     def _check_sizes(self, old: Layout) -> None:
         """What the rows did not know: a root disk that is larger than its flavor said. Raises ComputeError."""
@@ -207,34 +207,52 @@ class Resize(_OfMigration, Operation):
 
     def delete_disks(self) -> None:
         """Remove the copies, unless they count by now."""
-        self.note(copied=False)
-        kept = set(Layout.of(self.instance).volumes()) | set(self.old_layout().volumes())
-        for volume in set(self._new_layout().volumes()) - kept:
-            self.hypervisor.delete_volume(volume)
+        target = self.migration.dest_host
+        if target is None:
+            return
+        self.note(copied=False, brought={})
+        there = self.hypervisor_of(target)
+        if not self.action.progress.get("apart", {}).get(str(target.pk)):
+            kept = {*Layout.of(self.instance).volumes(), *self.old_layout().volumes()}
+            doomed = set(self.new_layout().volumes()) - kept
+        else:
+            is_there = self.instance.host_id == target.pk
+            doomed = set() if is_there else set(there.volumes(prefix=str(self.instance.id)))
+        for volume in doomed:
+            there.delete_volume(volume)
 
+    # the guest ------------------------------------------------------------------------------------
     def finish(self) -> None:
-        """From now on the new flavor and the copies count; start, unless it was off."""
+        """From now on the new flavor, the copies and the new host count; start, unless it was off."""
         held.set_status(self.migration, MigrationStatus.POST_MIGRATING)
         off = self.instance.vm_state == VmState.STOPPED
-        interrupt.switch_to(self, self.migration.new_flavor, self._new_layout().names, off=off)
+        names, flavor = self.new_layout().names, self.migration.new_flavor
+        interrupt.switch_to(self, flavor, names, off=off, host=self.target)
 
     def unfinish(self) -> None:
-        """The old flavor and the old disks count again."""
-        interrupt.switch_back(self, self.migration.old_flavor, self.old_layout().names)
+        """The old flavor, the old disks and the old host count again."""
+        flavor, names = self.migration.old_flavor, self.old_layout().names
+        if self.migration.dest_host is None or not self.migration.moves:
+            interrupt.switch_back(self, flavor, names)
+        elif self.action.progress.get("in_use") and not interrupt.is_done(self):
+            interrupt.use_disks(self, names, **held.amounts(flavor), host=self.source)
+            self.withdraw(self.target)
+            self.note(in_use=False)
 
     steps = (
         Step("schedule", schedule, unschedule, TaskState.RESIZE_PREP),
-        Step("power_off", power_off, interrupt.put_back, TaskState.RESIZE_MIGRATING),
+        Step("power_off", power_off, OfMigration.put_back, TaskState.RESIZE_MIGRATING),
         Step("copy_disks", copy_disks, delete_disks, TaskState.RESIZE_MIGRATED),
         Step("finish", finish, unfinish, TaskState.RESIZE_FINISH, final=True),
     )
 
-    def _kept_roles(self) -> list[str]:
+    def kept_roles(self) -> list[str]:
         """The disks that both flavors have; a swap disk is always made anew."""
         new = Layout(self.instance.id, self.migration.new_flavor)
         return [role for role in self.old_layout().own if role in new.own and role != "swap"]
 
-    def _new_layout(self) -> Layout:
+    def new_layout(self) -> Layout:
+        """The disks as they will be."""
         old = self.old_layout()
         return Layout(old.instance_id, self.migration.new_flavor, old.names).renamed(
             ("root", "ephemeral0", "swap"), self.action.pk
@@ -254,132 +272,55 @@ class Resize(_OfMigration, Operation):
         """The window for confirming begins."""
         held.set_status(self.migration, MigrationStatus.FINISHED)
 
+    def failed(self) -> None:
+        """Give everything back that was taken for it."""
+        held.close(self.migration, MigrationStatus.ERROR)
 
-def _find_finished(instance: Instance, params: dict[str, Any]) -> None:
-    """Note which resize is meant. Raises Invalid when there is none."""
-    migration = held.open_migration(instance)
-    if migration is None:
-        raise Invalid(NOT_RESIZED)
-    params["migration_id"] = migration.pk
+    def failed_as(self) -> VmState | None:
+        """As it was; in error where its guest may still run on a host that does not answer."""
+        return VmState.ERROR if self.action.progress.get(STRANDED) else None
 
-
-class ConfirmResize(_OfMigration, Operation):
-    """Keep the new flavor; the disk as it was before the resize is deleted."""
-
-    name = "confirmResize"
-    wire = "confirmResize"
-    label = "Confirm resize"
-    policy = "os_compute_api:servers:confirm_resize"
-    allowed = frozenset({VmState.RESIZED})
-    during = TaskState.RESIZE_CONFIRMING
-    leads_to = VmState.ACTIVE
-
-    @classmethod
-    def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
-        """Raises Invalid when nothing is to be confirmed."""
-        _find_finished(instance, params)
-
-    def drop_old_disks(self) -> None:
-        """Nothing needs them any more."""
-        seen = self.hypervisor.guest(self.instance.id)
-        self.note(power=int(seen.power_state) if seen else int(PowerState.NOSTATE))
-        held.set_status(self.migration, MigrationStatus.CONFIRMING)
-        now = Layout.of(self.instance).volumes()
-        disks.drop(self.hypervisor, [volume for volume in self.old_layout().volumes() if volume not in now])
-
-    steps = (Step("drop_old_disks", drop_old_disks, None, TaskState.RESIZE_CONFIRMING),)
-
-    def outcome(self) -> dict[str, Any]:
-        """Active, or stopped where the guest is off, as Nova has it."""
-        power = PowerState(self.action.progress["power"])
-        off = power in (PowerState.SHUTDOWN, PowerState.CRASHED)
-        return {"vm_state": VmState.STOPPED if off else VmState.ACTIVE, "power_state": power}
-
-    def completed(self) -> None:
-        """Give back the old flavor's claim."""
-        held.close(self.migration, MigrationStatus.CONFIRMED)
+    def try_again(self, error: Exception) -> bool:
+        """On another host, if it was the other host that failed. What may run there is waited for first."""
+        begun = self.action.progress.get("in_use") and isinstance(error, Unreachable)
+        if begun and not moves.is_surely_off(self.target):
+            return False
+        return moves.try_next(self, self.migration, error)
 
 
-class RevertResize(_OfMigration, Operation):
-    """Give the instance its old flavor back, and its disk as it was before the resize."""
+class Migrate(Resize):
+    """Bring the instance to another host; it can be taken back until it is confirmed."""
 
-    name = "revertResize"
-    wire = "revertResize"
-    label = "Revert resize"
-    policy = "os_compute_api:servers:revert_resize"
-    allowed = frozenset({VmState.RESIZED})
-    during = TaskState.RESIZE_REVERTING
-    leads_to = VmState.ACTIVE
+    name = "migrate"
+    wire = "migrate"
+    label = "Migrate"
+    policy = "os_compute_api:os-migrate-server:migrate"
 
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:
-        """Raises Invalid when nothing is to be taken back."""
-        _find_finished(instance, params)
-        params["new_volume_names"] = instance.volume_names
+        """``host`` in the parameters names the one that an administrator asks for.
 
-    def check_disks(self) -> None:
-        """The old disks are there: a confirmation that was cut off may have deleted some. Raises ComputeError."""
-        there = self.hypervisor.volumes(prefix=str(self.instance.id))
-        if any(volume not in there for volume in self.old_layout().volumes()):
-            raise ComputeError("The disk as it was before the resize is gone; only confirming is left.")
-        held.set_status(self.migration, MigrationStatus.REVERTING)
+        Raises Forbidden, Invalid, and Conflict when its host is down or its snapshots cannot go along.
+        """
+        if name := params.get("host"):
+            enforce(actor, TO_HOST, instance.project_id)
+            moves.check_asked(instance, name)
+        if count := Snapshot.objects.filter(instance=instance, memory=True).count():
+            raise Conflict(
+                f"Cannot 'migrate' instance {instance.id} while it has in-place snapshots with memory ({count}): "
+                "what is in memory belongs to its host. Delete them first."
+            )
+        begin(instance, actor, params, kind=MigrationType.MIGRATION, flavor=instance.flavor)
 
-    def still_resized(self) -> None:
-        """To be confirmed or taken back, as before."""
-        if not interrupt.is_done(self):
-            held.set_status(self.migration, MigrationStatus.FINISHED)
+    def wanted(self) -> Request:
+        """Another host than its own; the one that was asked for, if one was."""
+        host = self.action.params.get("host") or ""
+        return moves.wanted(self.instance, leaves=self.source, host=host, tried=moves.tried(self))
 
-    def spawn(self) -> None:
-        """The old flavor and the old disks count again; start, unless it was off before the resize."""
-        off = self.migration.old_vm_state == VmState.STOPPED
-        interrupt.switch_to(self, self.migration.old_flavor, self.old_layout().names, off=off)
+    def kept_roles(self) -> list[str]:
+        """Every disk goes along as it is."""
+        return list(self.old_layout().own)
 
-    def unspawn(self) -> None:
-        """The new flavor and the new disks count again."""
-        interrupt.switch_back(self, self.migration.new_flavor, self.action.params["new_volume_names"])
-
-    def drop_new_disks(self) -> None:
-        """Nothing needs the copies any more."""
-        interrupt.mark_done(self)
-        new = Layout(self.instance.id, self.migration.new_flavor, self.action.params["new_volume_names"])
-        now = Layout.of(self.instance).volumes()
-        disks.drop(self.hypervisor, [volume for volume in new.volumes() if volume not in now])
-
-    steps = (
-        Step("check_disks", check_disks, still_resized, TaskState.RESIZE_REVERTING),
-        Step("power_off", interrupt.cut_power, interrupt.put_back),
-        Step("spawn", spawn, unspawn),
-        Step("drop_new_disks", drop_new_disks),
-    )
-
-    def outcome(self) -> dict[str, Any]:
-        """As it was before the resize."""
-        if self.migration.old_vm_state == VmState.STOPPED:
-            return {"vm_state": VmState.STOPPED, "power_state": PowerState.SHUTDOWN}
-        return {"vm_state": VmState.ACTIVE, "power_state": PowerState.RUNNING, "launched_at": timezone.now()}
-
-    def completed(self) -> None:
-        """Give back the new flavor's claim."""
-        held.close(self.migration, MigrationStatus.REVERTED)
-
-
-def confirm_overdue() -> int:
-    """Confirm what waits longer than ``RESIZE_CONFIRM_SECONDS`` (0: for ever). Returns how many."""
-    if not settings.RESIZE_CONFIRM_SECONDS:
-        return 0
-    oldest = timezone.now() - timedelta(seconds=settings.RESIZE_CONFIRM_SECONDS)
-    waiting = Migration.objects.filter(
-        status__in=[MigrationStatus.FINISHED, MigrationStatus.CONFIRMING],
-        updated_at__lt=oldest,
-        instance__vm_state=VmState.RESIZED,
-        instance__task_state=None,
-        instance__deleted_at=None,
-    )
-    confirmed = 0
-    for migration in waiting.select_related("instance")[:100]:
-        try:
-            request_operation(ConfirmResize, migration.instance, SYSTEM)
-            confirmed += 1
-        except ComputeError:  # somebody was faster
-            continue
-    return confirmed
+    def new_layout(self) -> Layout:
+        """The disks keep their names."""
+        return self.old_layout()

@@ -188,8 +188,24 @@ def _tell(operation: Operation, percent: int) -> None:
         announce("server", operation.instance.pk, operation.instance.project_id)
 
 
-class Stream(io.RawIOBase):
-    """Chunks as a file to read from. Reading tells how far it is, and raises when nobody wants it any more.
+class Reading(io.RawIOBase):
+    """Chunks as a file to read from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks, self._rest = chunks, b""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to ``size`` bytes; none at the end."""
+        while not self._rest:
+            if (chunk := next(self._chunks, None)) is None:
+                return b""
+            self._rest = chunk
+        data, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
+        return data
+
+
+class Stream(Reading):
+    """The same, and reading tells how far it is, and raises when nobody wants it any more.
 
     ``total`` is the number of bytes expected; ``begin`` is the percent at which the reading starts.
     """
@@ -197,19 +213,15 @@ class Stream(io.RawIOBase):
     def __init__(
         self, operation: Operation, chunks: Iterator[bytes], total: int, begin: int = 0, check: Check = check_wanted
     ) -> None:
-        self._operation, self._chunks, self._total, self._check = operation, chunks, max(total, 1), check
+        super().__init__(chunks)
+        self._operation, self._total, self._check = operation, max(total, 1), check
         self._report = Report(operation, begin, 100, check)
-        self._rest, self._read = b"", 0
+        self._seen = 0
 
     def read(self, size: int = -1, /) -> bytes:
         """Up to ``size`` bytes; none at the end."""
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        data, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
-        self._read += len(data)
-        if not self._report(self._read * 100 // self._total):
+        data = super().read(size)
+        self._seen += len(data)
+        if data and not self._report(self._seen * 100 // self._total):
             self._check(self._operation)
         return data

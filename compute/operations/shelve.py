@@ -133,19 +133,30 @@ class ShelveOffload(Operation):
         """Without the image the disk on the host is the only one there is."""
         shelved_image(self.instance)
 
+    @property
+    def _is_off(self) -> bool:
+        """Whether its host is off for sure: then nothing is removed there before it answers again."""
+        host = self.instance.host
+        assert host is not None
+        host.refresh_from_db(fields=["state", "forced_down", "last_seen_at", "fenced_at"])
+        return host.is_fenced
+
     def remove_guest(self) -> None:
         """Forget the definition."""
-        self.hypervisor.remove(self.instance.id)
+        if not self._is_off:
+            self.hypervisor.remove(self.instance.id)
 
     def remove_disks(self) -> None:
         """Delete every volume whose name begins with the instance's id."""
-        for volume in self.hypervisor.volumes(prefix=str(self.instance.id)):
-            self.hypervisor.delete_volume(volume)
+        if not self._is_off:
+            for volume in self.hypervisor.volumes(prefix=str(self.instance.id)):
+                self.hypervisor.delete_volume(volume)
 
     def release_networks(self) -> None:
         """Take the DHCP reservations off the host; the ports keep their addresses."""
-        for port in ports_of(self.instance):
-            self.hypervisor.release(port.network_id, port.mac)
+        if not self._is_off:
+            for port in ports_of(self.instance):
+                self.hypervisor.release(port.network_id, port.mac)
 
     steps = (
         Step("check_image", check_image, None, TaskState.SHELVING_OFFLOADING),

@@ -52,6 +52,7 @@ class SoftDelete(Operation):
     logged_as = "delete"
     label = "Delete"
     policy = "os_compute_api:servers:delete"
+    for_adopted = True
     allowed = frozenset(VmState) - _UNFINISHED
     over = frozenset(TaskState) - _MOVING
     during = TaskState.SOFT_DELETING
@@ -92,6 +93,7 @@ class Restore(Operation):
     wire = "restore"
     label = "Restore"
     policy = "os_compute_api:os-deferred-delete:restore"
+    for_adopted = True
     allowed = frozenset({VmState.SOFT_DELETED})
     during = TaskState.RESTORING
     leads_to = VmState.ACTIVE

@@ -19,6 +19,7 @@ class Suspend(Operation):
     wire = "suspend"
     label = "Suspend"
     policy = "os_compute_api:os-suspend-server:suspend"
+    for_adopted = True
     allowed = frozenset({VmState.ACTIVE})
     during = TaskState.SUSPENDING
     leads_to = VmState.SUSPENDED
@@ -48,6 +49,7 @@ class Resume(Operation):
     wire = "resume"
     label = "Resume"
     policy = "os_compute_api:os-suspend-server:resume"
+    for_adopted = True
     allowed = frozenset({VmState.SUSPENDED})
     during = TaskState.RESUMING
     leads_to = VmState.ACTIVE

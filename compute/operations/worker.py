@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from compute.errors import ComputeError
 from compute.hypervisor.interface import HypervisorError, Unreachable
-from compute.models import Action, ActionState, Event, Fault, Host, Instance, VmState, announce
+from compute.models import Action, ActionState, Fault, Host, VmState, announce
 from compute.operations import OPERATIONS
 from compute.operations.doorbell import ring_next
 from compute.operations.engine import AnotherLane, Operation, Step, cancel, past_limit
@@ -38,7 +38,7 @@ def perform(action_id: int, lane: str) -> None:
     lease = take(action_id)
     if lease is None:
         return
-    action = Action.objects.select_related("instance__host", "instance__project").get(pk=action_id)
+    action = Action.objects.select_related("instance__host").get(pk=action_id)
     operation = OPERATIONS[action.operation](action, action.instance, lease, lane)
     with working_on(action.request_id, action.user_name, action.project_name or action.project_id):
         started = time.monotonic()
@@ -88,6 +88,7 @@ def _run_steps(operation: Operation) -> bool:
             _succeed(operation)
             return False
         except Lost:
+            operation.journal.write_end()
             raise
         except AnotherLane as interruption:
             operation.note(lane=interruption.lane, resume={"step": step.name, "attempt": action.attempts + 1})
@@ -141,58 +142,48 @@ def _after_failure(operation: Operation, error: Exception, details: str, done: l
 
 
 def _run_step(operation: Operation, step: Step) -> None:
-    event = _begin(operation, step)
+    _begin(operation, step)
+    journal = operation.journal
     try:
         step.run(operation)
     except (Lost, AnotherLane):
-        _end(event, "", "stopped here")
+        journal.ended("", "stopped here")
+        journal.write_end()
         raise
     except Exception as error:
-        _end(event, "Error", sentence_for(error), traceback.format_exc(), operation)
+        journal.ended("Error", sentence_for(error), traceback.format_exc())
+        journal.write_end()
         raise
-    _end(event, "Success", "", "", operation)
+    journal.ended("Success")
 
 
-def _begin(operation: Operation, step: Step) -> Event:
-    """One transaction: the lease is still ours, the task state says where we are, the event begins."""
-    instance = operation.instance
-    with transaction.atomic():
-        operation.lease.renew(**({"past_return": True} if step.final else {}))
-        if step.task_state and instance.task_state != step.task_state:
-            operation.set_instance(task_state=step.task_state)
-            announce("server", instance.pk, instance.project_id)
-        return Event.objects.create(
-            action=operation.action,
-            name=step.name,
-            attempt=operation.action.attempts,
-            host=instance.host.name if instance.host else "",
-        )
-
-
-def _end(event: Event, result: str, message: str, details: str = "", operation: Operation | None = None) -> None:
-    host = operation.instance.host if operation else None
-    Event.objects.filter(pk=event.pk).update(
-        finished_at=timezone.now(),
-        result=result,
-        message=message,
-        traceback=details,
-        host=host.name if host else event.host,
-    )
+def _begin(operation: Operation, step: Step) -> None:
+    """One transaction: the lease is still ours, the task state says where we are, one step ends and the next begins."""
+    instance, event = operation.instance, operation.journal.next(step.name)
+    shown = step.task_state if instance.task_state != step.task_state else None
+    if operation.journal.is_empty and not shown and not step.final:
+        operation.journal.turn_to(event)  # the lease was taken a moment ago
+    else:
+        with transaction.atomic():
+            operation.lease.renew(**({"past_return": True} if step.final else {}))
+            if shown:
+                operation.set_instance(task_state=shown)
+                announce("server", instance.pk, instance.project_id)
+            operation.journal.turn_to(event)
+    operation.journal.went_on(event)
 
 
 def _finish(operation: Operation, state: ActionState, message: str, fields: dict[str, Any]) -> None:
     """End the action and write the instance's final states, together or not at all."""
     now = timezone.now()
-    if state == ActionState.DONE:
-        operation.lease.renew()  # who asked for its end until now has asked in time
-    mine = Action.objects.filter(pk=operation.action.pk, lease_owner=operation.lease.owner, state=ActionState.RUNNING)
-    if not mine.update(state=state, message=message, secret="", finished_at=now, updated_at=now):
-        raise Lost("cancelled at the last moment")
+    # Of what succeeds: who asked for its end until now has asked in time.
+    operation.lease.end(
+        wanted=state == ActionState.DONE, state=state, message=message, secret="", finished_at=now, updated_at=now
+    )
+    operation.journal.write_end()
     if operation.during is not None:  # else the task under way, if there is one, is another's
         fields = {"task_state": None, **fields}
-    if not Instance.objects.filter(pk=operation.instance.pk, deleted_at=None).exists():
-        raise Lost("the instance is deleted already")
-    operation.set_instance(**fields)
+    operation.set_instance(still_there=True, **fields)
     announce("server", operation.instance.pk, operation.instance.project_id)
 
 
@@ -209,11 +200,19 @@ def _fail(operation: Operation, error: Exception, details: str) -> None:
     fields = {"vm_state": state} if state else {}
     with transaction.atomic():
         _finish(operation, ActionState.ERROR, sentence, fields)
+        operation.failed()
         Fault.objects.create(instance=operation.instance, message=sentence[:255], details=details)
 
 
 def _take_back(operation: Operation) -> bool:
     """Somebody asked for its end: undo it all, also what a dead worker did. Returns whether that waits for the host."""
+    try:
+        if operation.outran():
+            operation.lease.go_on()
+            return _run_steps(operation)
+    except Unreachable as silence:
+        _wait_for_host(operation, silence)
+        return True
     error = _undo(operation, list(operation.steps))
     if error is not None and not past_limit(operation.action, type(operation)):
         _wait_for_host(operation, error)
@@ -222,6 +221,7 @@ def _take_back(operation: Operation) -> bool:
     state = operation.failed_as()
     with transaction.atomic():
         _finish(operation, ActionState.CANCELLED, sentence, {"vm_state": state} if state else {})
+        operation.failed()
         if state == VmState.ERROR:
             Fault.objects.create(instance=operation.instance, message=sentence[:255])
     return False
@@ -237,9 +237,9 @@ def sentence_for(error: Exception) -> str:
 def without_hosts(text: str) -> str:
     """The text without hosts' names, addresses and files, which are the administrators' alone (OSSA-2019-003)."""
     names: set[str] = set()
-    for name, uri in Host.objects.values_list("name", "uri"):
+    for name, uri, address in Host.objects.values_list("name", "uri", "migration_address"):
         parts = urlsplit(uri)
-        names |= {uri, name, parts.netloc, parts.hostname or ""} - {""}
+        names |= {uri, name, address, parts.netloc, parts.hostname or ""} - {""}
     longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     text = re.sub(rf"(?<![\w.-])(?:{longest_first})(?![\w-])", "a host", text) if names else text
     text = re.sub(r"\b[a-z+]+://\S+", "a host", text)

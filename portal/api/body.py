@@ -61,6 +61,16 @@ class StrictIntegerField(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+class StrictFloatField(serializers.FloatField):
+    """A number; never text or a boolean."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """Refuse the rest."""
+        if isinstance(data, bool) or not isinstance(data, int | float):
+            self.fail("invalid")
+        return super().to_internal_value(data)
+
+
 class StrictBooleanField(serializers.BooleanField):
     """A boolean, or the words that oslo's strutils takes for one."""
 

@@ -23,6 +23,12 @@ def done(request: HttpRequest, to: str, *, stay: bool = False) -> HttpResponse:
     return JsonResponse({"messages": told})
 
 
+def download(name: str, text: str) -> HttpResponse:
+    """A text to save as a file, which nobody on the way keeps."""
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store, private"}
+    return HttpResponse(text, content_type="text/plain; charset=utf-8", headers=headers)
+
+
 def refused(request: HttpRequest, error: ComputeError) -> None:
     """Keep what a refusal says, for the page that comes next."""
     messages.error(request, str(error))

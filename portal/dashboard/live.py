@@ -24,7 +24,7 @@ from django.db import close_old_connections, connection
 from django.db.models import Max
 from django.utils import timezone
 
-from compute.models import Change
+from compute.models import Change, Host
 from portal.dashboard.access import PROJECT_KEY, actor_in, projects_of
 from portal.identity.actor import Actor
 from portal.identity.models import User
@@ -99,6 +99,7 @@ class Tailer:
         self.sockets: set[LiveConsumer] = set()
         self._task: asyncio.Task[None] | None = None
         self._in_place = asyncio.Event()
+        self._unheard: frozenset[int] = frozenset()
 
     async def join(self, socket: LiveConsumer) -> None:
         """From here on the socket is told of everything; returns once that is so."""
@@ -122,6 +123,7 @@ class Tailer:
                 self._push(await _in_thread(feed.read))
                 if asyncio.get_running_loop().time() - checked >= RECHECK_SECONDS:
                     await self._recheck()
+                    await self._notice_unheard()
                     checked = asyncio.get_running_loop().time()
             except Exception:
                 log.exception("the change feed could not be read; trying on")
@@ -130,6 +132,12 @@ class Tailer:
     def _push(self, changes: list[Seen]) -> None:
         for socket in list(self.sockets if changes else ()):
             socket.tell((one.kind, one.object_id) for one in changes if may_see(socket.actor, one))
+
+    async def _notice_unheard(self) -> None:
+        """A host that nobody watches any more is down, and nobody is left who would write so to the feed."""
+        now: frozenset[int] = await _in_thread(lambda: frozenset(Host.objects.unheard().values_list("pk", flat=True)))
+        self._push([Seen(0, "host", str(pk), "") for pk in now ^ self._unheard])
+        self._unheard = now
 
     async def _recheck(self) -> None:
         """Cut off whoever was disabled, has logged out, or lost the role."""

@@ -29,6 +29,7 @@ ICONS = {
     "rescue": "shield",
     "unrescue": "undo",
     "resize": "sliders",
+    "live_migration": "move",
     "confirmResize": "check",
     "revertResize": "undo",
     "trigger_crash_dump": "warning",
@@ -37,6 +38,7 @@ ICONS = {
     "shelve": "archive",
     "shelve_offload": "archive",
     "unshelve": "undo",
+    "evacuate": "right",
     "inject_network_info": "network",
     "delete": "trash",
     "force_delete": "trash",
@@ -46,6 +48,8 @@ _ASKS_NOTHING = frozenset({"start", "unpause", "resume", "restore", "unshelve", 
 # What needs a choice has a page for it.
 _PAGES = {
     "create_backup": "instance_backup",
+    "evacuate": "instance_evacuate",
+    "live_migration": "instance_live_migrate",
     "rebuild": "instance_rebuild",
     "rescue": "instance_rescue",
     "resize": "instance_resize",
@@ -183,7 +187,21 @@ def _as_it_would_be(operation: type[Operation], instance: Instance) -> Entry:
     """The button of an operation, which says what would be done to this instance."""
     stands_in = operation.instead(instance)
     one = entry(operation)
+    if instance.is_adopted and operation.name in ("delete", "force_delete"):
+        return replace(one, sentence=_what_goes(instance, stands_in.name == "soft_delete"))
     return one if stands_in is operation else Entry(one.name, one.label, one.icon, True, entry(stands_in).sentence)
+
+
+def _what_goes(instance: Instance, later: bool) -> str:
+    """What the deletion of an adopted instance deletes, and what it leaves."""
+    goes = len(instance.adopted["delete_disks"])
+    stays = len(instance.adopted["disks"]) - goes
+    said = [f"It is switched off, and {'after a while ' if later else ''}its guest is removed from the host"]
+    if goes:
+        said.append("the disk that was its alone is deleted" if goes == 1 else f"its {goes} disks are deleted")
+    if stays:
+        said.append("its disk stays there" if stays == 1 and not goes else f"{stays} of its disks stay there")
+    return f"{'; '.join(said)}."
 
 
 def bulk_entries(actor: Actor) -> list[Entry]:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.migrations.executor import MigrationExecutor
+from django.utils import timezone
 
 from compute import zones
 from compute.errors import ComputeError
@@ -17,7 +18,7 @@ from compute.flavor_defaults import ensure_flavors
 from compute.hosts.registration import add_host
 from compute.images.registration import register_image
 from compute.images.tiny import build as tiny
-from compute.models import Host, Image, ImageStatus, Instance, Network
+from compute.models import Host, HostState, Image, ImageStatus, Instance, Network
 from compute.networks.bootstrap import ensure_private_network
 from compute.operations.create import BootRequest, create
 from portal.identity.actor import SYSTEM, actor_on_project
@@ -51,6 +52,8 @@ def base_data(say: Say) -> None:
     elif not (settings.DATA_DIR / CLOUDS_YAML).exists():
         say("The administrator's password is not known here; set NACELLE_ADMIN_PASSWORD once to choose a new one.")
     ensure_flavors()
+    # Nothing watched while Nacelle was off. What was up then is believed to be, until the watcher has looked.
+    Host.objects.filter(state=HostState.UP).update(last_seen_at=timezone.now())
     with transaction.atomic():
         zones.settle(Host.objects.select_for_update())  # the default zone is a setting, and may be another now
     if not Network.objects.filter(project=identity.project, name="private").exists():

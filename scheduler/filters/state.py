@@ -24,19 +24,30 @@ class AllHostsFilter(Filter):
 
 
 class RetryFilter(Filter):
-    """The host has not failed this request already."""
+    """The host has not failed this request already, is not the one to be left, and sees the disks that are kept."""
 
-    sentence = "Leaves out hosts that have failed the same request already."
-    short = "an earlier attempt failed"
+    sentence = (
+        "Leaves out hosts that have failed the same request already, the host that an instance is to leave, and "
+        "in an evacuation that keeps the disks those that do not see them."
+    )
+    short = "it is there now, its disks are not, or an earlier attempt failed"
     essential = True
 
     def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:
         """The untried."""
-        tried = request.tried
-        return [host for host in hosts if host.id not in tried] if tried else hosts
+        tried, leaves, seeing = request.tried, request.leaves, request.seeing
+        if seeing is not None:
+            hosts = [host for host in hosts if host.id in seeing]
+        if not tried and leaves is None:
+            return hosts
+        return [host for host in hosts if host.id not in tried and host.id != leaves]
 
     def why(self, host: HostView, request: Request, scene: Scene) -> str:
-        """In words."""
+        """In words; Nova's for a host that is to be left."""
+        if host.id == request.leaves:
+            return "is where the server is: unable to migrate to self"
+        if request.seeing is not None and host.id not in request.seeing:
+            return "does not see the disks of the server"
         return "was tried for this request and failed"
 
 

@@ -1,14 +1,18 @@
-// The load of a host over time: four charts, drawn as SVG, new every few seconds.
+// The load of a host or an instance over time: charts drawn as SVG, new every few seconds, and the same as a table.
 
 const NS = "http://www.w3.org/2000/svg";
 const HEIGHT = 150;
 const BOTTOM = 20;
-const LEFT = 54;
-const EVERY = 10000;
+const LEFT = 64;
+const QUICK = 10000;                                    // how often a chart of an hour is drawn anew
+const SLOW = 60000;
+const ROWS = 24;                                        // of the table
 
 const section = document.getElementById("load");
+const table = section.querySelector(".as-table");
 let range = section.querySelector("[data-range][aria-pressed=true]").dataset.range;
 let data = null;
+let later;
 
 function make(name, attributes, text) {
   const element = document.createElementNS(NS, name);
@@ -18,24 +22,37 @@ function make(name, attributes, text) {
 }
 
 function words(value, unit) {
+  if (value === null) return "not known";
   if (unit === "MiB" && value >= 1024) return words(value / 1024, "GiB");
+  if (unit === "B/s" && value >= 1024) {
+    const size = Math.min(3, Math.floor(Math.log2(value) / 10));
+    return `${Number((value / 1024 ** size).toFixed(1))} ${["B", "KiB", "MiB", "GiB"][size]}/s`;
+  }
   return `${Number(value.toFixed(1))}${unit && ` ${unit}`}`;
 }
 
-function clock(seconds) {
+function clock(seconds, exact = false) {
   const at = new Date(seconds * 1000);
   const time = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-  return range === "7d" ? `${at.toLocaleDateString([], { weekday: "short" })} ${time}` : time;
+  if (range === "7d") return `${at.toLocaleDateString([], { weekday: "short" })} ${time}`;
+  if (range !== "30d") return time;
+  const day = at.toLocaleDateString([], { day: "numeric", month: "short" });
+  return exact ? `${day} ${time}` : day;
 }
 
-// The top of the axis: the whole of what the host has, or the next round number above the highest.
-function ceiling(name, values) {
-  if (name === "cpu") return 100;
-  if (name === "memory") return data.memory_mb || 1;
-  if (name === "disk" && data.disk_gb) return data.disk_gb;
-  const highest = Math.max(1, ...values);
-  const step = 10 ** Math.floor(Math.log10(highest));
+// The top of the axis: the whole of what there is, or the next round number above the highest.
+function ceiling(columns, unit) {
+  const highest = Math.max(1, ...columns.flatMap((column) => data[column].filter((value) => value !== null)));
+  const whole = data.tops[columns[0]];
+  if (whole) return Math.max(whole, unit === "%" ? 0 : highest);
+  if (!unit) return 2 * Math.ceil(highest / 2);         // things are whole, also half-way up
+  const base = unit === "B/s" ? 2 : 10;
+  const step = base ** Math.floor(Math.log(highest) / Math.log(base));
   return Math.max(4, Math.ceil(highest / step) * step);
+}
+
+function pointsOf(column) {
+  return data.at.map((at, index) => ({ at, value: data[column][index] })).filter(({ value }) => value !== null);
 }
 
 // Where points are further apart than three slices the line breaks: nobody was measuring.
@@ -49,7 +66,7 @@ function runs(points) {
   return found;
 }
 
-function axes(plot, name, unit, top, width, x, y) {
+function axes(plot, unit, top, width, x, y) {
   for (const share of [0, 0.5, 1]) {
     const at = y(top * share);
     plot.append(make("line", { class: "gridline", x1: LEFT, x2: width, y1: at, y2: at }));
@@ -63,63 +80,129 @@ function axes(plot, name, unit, top, width, x, y) {
   }
 }
 
+// What a chart shows, in a sentence.
+function told(title, lines, unit) {
+  const sentences = lines.map(({ points, name }) => {
+    if (!points.length) return `${name || title}: nothing measured`;
+    const values = points.map(({ value }) => value);
+    const mean = values.reduce((sum, value) => sum + value, 0) / values.length;
+    const figures = [["now", values.at(-1)], ["on average", mean], ["at most", Math.max(...values)]];
+    return `${name || title}: ${figures.map(([when, value]) => `${when} ${words(value, unit)}`).join(", ")}`;
+  });
+  return `${title} over ${range}. ${sentences.join("; ")}.`;
+}
+
+function show(figure, lines, unit, at) {
+  for (const { value: element, name, points } of lines) {
+    const point = at === undefined ? points.at(-1) : points.find((one) => one.at === at);
+    element.textContent = point ? `${name ? `${name} ` : ""}${words(point.value, unit)}` : "";
+  }
+  figure.querySelector(".top-line").dataset.at = at === undefined ? "" : clock(at, true);
+}
+
 function draw(figure) {
-  const { chart: name, unit, series } = figure.dataset;
-  const points = data.at.map((at, index) => ({ at, value: data[name][index] }));
-  const top = ceiling(name, data[name]);
+  const { title, unit, hue } = figure.dataset;
+  const lines = [...figure.querySelectorAll("[data-line]")].map((value, index) => {
+    const kind = `s${1 + ((Number(hue) + index) % 4)}`;
+    value.className = `value ${kind}`;
+    return { value, kind, column: value.dataset.line, name: value.dataset.name, points: pointsOf(value.dataset.line) };
+  });
+  const top = ceiling(lines.map(({ column }) => column), unit);
   const width = Math.max(200, figure.clientWidth - 32);
   const x = (at) => LEFT + ((at - data.from) / (data.to - data.from)) * (width - LEFT);
   const y = (value) => 8 + (1 - Math.min(value, top) / top) * (HEIGHT - BOTTOM - 8);
-  const plot = make("svg", { class: "plot", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": `${name} over ${range}` });
-  axes(plot, name, unit, top, width, x, y);
-  for (const run of runs(points)) {
-    const line = run.map((point) => `${x(point.at).toFixed(1)},${y(point.value).toFixed(1)}`).join(" L");
-    plot.append(make("path", { class: `area ${series}`, d: `M${x(run[0].at)},${y(0)} L${line} L${x(run.at(-1).at)},${y(0)} Z` }));
-    plot.append(make("path", { class: `stroke ${series}`, d: run.length > 1 ? `M${line}` : `M${line} h2` }));
+  const plot = make("svg", { class: "plot", viewBox: `0 0 ${width} ${HEIGHT}`, role: "img", "aria-label": told(title, lines, unit) });
+  axes(plot, unit, top, width, x, y);
+  for (const { kind, points } of lines) {
+    for (const run of runs(points)) {
+      const line = run.map((point) => `${x(point.at).toFixed(1)},${y(point.value).toFixed(1)}`).join(" L");
+      if (lines.length === 1) plot.append(make("path", { class: `area ${kind}`, d: `M${x(run[0].at)},${y(0)} L${line} L${x(run.at(-1).at)},${y(0)} Z` }));
+      plot.append(make("path", { class: `stroke ${kind}`, d: run.length > 1 ? `M${line}` : `M${line} h2` }));
+    }
   }
-  if (!points.length) plot.append(make("text", { x: (width + LEFT) / 2, y: HEIGHT / 2, "text-anchor": "middle" }, "No samples yet"));
+  if (!lines.some(({ points }) => points.length)) plot.append(make("text", { x: (width + LEFT) / 2, y: HEIGHT / 2, "text-anchor": "middle" }, "Nothing measured"));
   figure.querySelector("svg")?.remove();
   figure.append(plot);
-  figure.querySelector(".now").textContent = points.length ? words(points.at(-1).value, unit) : "";
-  hover(figure, plot, points, { x, y, unit, series, width });
+  show(figure, lines, unit);
+  hover(figure, plot, lines, unit, { x, y, width });
 }
 
-function hover(figure, plot, points, { x, y, unit, series, width }) {
+function hover(figure, plot, lines, unit, { x, y, width }) {
   const cursor = make("line", { class: "cursor", y1: 8, y2: HEIGHT - BOTTOM, visibility: "hidden" });
-  const dot = make("circle", { class: `point ${series}`, r: 3, visibility: "hidden" });
-  plot.append(cursor, dot);
-  const now = figure.querySelector(".now");
-  const latest = now.textContent;
-  const show = (visible) => [cursor, dot].forEach((one) => one.setAttribute("visibility", visible ? "visible" : "hidden"));
+  const dots = lines.map(({ kind }) => make("circle", { class: `point ${kind}`, r: 3, visibility: "hidden" }));
+  plot.append(cursor, ...dots);
   plot.addEventListener("pointermove", (event) => {
     const box = plot.getBoundingClientRect();
     const wanted = ((event.clientX - box.left) / box.width) * width;
-    const nearest = points.reduce((best, point) => (!best || Math.abs(x(point.at) - wanted) < Math.abs(x(best.at) - wanted) ? point : best), null);
-    if (!nearest) return;
-    cursor.setAttribute("x1", x(nearest.at));
-    cursor.setAttribute("x2", x(nearest.at));
-    dot.setAttribute("cx", x(nearest.at));
-    dot.setAttribute("cy", y(nearest.value));
-    show(true);
-    now.textContent = `${clock(nearest.at)}  ${words(nearest.value, unit)}`;
+    const at = data.at.reduce((best, one) => (best === null || Math.abs(x(one) - wanted) < Math.abs(x(best) - wanted) ? one : best), null);
+    if (at === null) return;
+    cursor.setAttribute("x1", x(at));
+    cursor.setAttribute("x2", x(at));
+    cursor.setAttribute("visibility", "visible");
+    lines.forEach(({ points }, index) => {
+      const point = points.find((one) => one.at === at);
+      dots[index].setAttribute("visibility", point ? "visible" : "hidden");
+      if (!point) return;
+      dots[index].setAttribute("cx", x(at));
+      dots[index].setAttribute("cy", y(point.value));
+    });
+    show(figure, lines, unit, at);
   });
   plot.addEventListener("pointerleave", () => {
-    show(false);
-    now.textContent = latest;
+    [cursor, ...dots].forEach((one) => one.setAttribute("visibility", "hidden"));
+    show(figure, lines, unit);
   });
 }
 
-const drawAll = () => data && section.querySelectorAll("[data-chart]").forEach(draw);
+// The same figures for those who read rather than look: some moments, evenly spread, the newest last.
+function tabulate() {
+  const columns = [...section.querySelectorAll(".chart")].flatMap((figure) =>
+    [...figure.querySelectorAll("[data-line]")].map((value) => ({
+      column: value.dataset.line, unit: figure.dataset.unit, title: `${figure.dataset.title}${value.dataset.name && `, ${value.dataset.name}`}`,
+    })));
+  const every = Math.max(1, Math.ceil(data.at.length / ROWS));
+  const shown = data.at.map((_, index) => index).filter((index) => (data.at.length - 1 - index) % every === 0);
+  const made = document.createElement("table");
+  made.className = "table";
+  const head = made.createTHead().insertRow();
+  for (const title of ["Time", ...columns.map((one) => one.title)]) {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    cell.textContent = title;
+    head.append(cell);
+  }
+  const body = made.createTBody();
+  for (const index of shown) {
+    const row = body.insertRow();
+    for (const text of [clock(data.at[index], true), ...columns.map(({ column, unit }) => words(data[column][index], unit))]) {
+      const cell = row.insertCell();
+      cell.className = "number nowrap";
+      cell.textContent = text;
+    }
+  }
+  table.querySelector(".scroll").replaceChildren(made);
+}
+
+function drawAll() {
+  if (!data) return;
+  section.querySelectorAll(".chart").forEach(draw);
+  if (table.open) tabulate();
+}
 
 async function load() {
+  clearTimeout(later);
+  const asked = range;
   try {
-    const answer = await fetch(`${section.dataset.from}?range=${range}`, { headers: { "X-Fragment": "1" } });
-    if (!answer.ok) return;
-    data = await answer.json();
-    if (!section.querySelector(".plot:hover")) drawAll();
+    const answer = await fetch(`${section.dataset.from}?range=${asked}`, { headers: { "X-Fragment": "1" } });
+    if (answer.ok && asked === range) {
+      data = await answer.json();
+      if (!section.querySelector(".plot:hover")) drawAll();
+    }
   } catch {
     // The next round tries again.
   }
+  clearTimeout(later);
+  later = setTimeout(() => !document.hidden && load(), range === "1h" ? QUICK : SLOW);
 }
 
 section.addEventListener("click", (event) => {
@@ -129,9 +212,7 @@ section.addEventListener("click", (event) => {
   for (const one of section.querySelectorAll("[data-range]")) one.setAttribute("aria-pressed", String(one === button));
   load();
 });
-document.addEventListener("changes", ({ detail }) => {
-  if (range === "1h" && detail.some(([kind, id]) => kind === "host" && id === section.dataset.host)) load();
-});
+table.addEventListener("toggle", () => table.open && data && tabulate());
+document.addEventListener("visibilitychange", () => document.hidden || load());
 new ResizeObserver(drawAll).observe(section);
-setInterval(() => document.hidden || load(), EVERY);
 load();

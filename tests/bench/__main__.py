@@ -13,7 +13,7 @@ from tests.bench import figures
 from tests.e2e.nacelle import ROOT, Nacelle, wait_until
 from tests.e2e.wire import Wire
 
-SECTIONS = ("boot", "operations", "memory", "api", "scheduler", "storm")
+SECTIONS = ("boot", "operations", "memory", "api", "scheduler", "storm", "watcher", "dead-host", "live")
 
 
 def main() -> int:
@@ -85,7 +85,7 @@ def settle(wire: Wire) -> None:
 
 
 def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dict[str, object]) -> list[figures.Figure]:
-    from tests.bench import api, boot, memory, operations, scheduler, storm
+    from tests.bench import api, boot, dead_host, live, memory, operations, scheduler, storm, watcher
 
     if section == "boot":
         found, times = boot.measure(wire, runs)
@@ -100,8 +100,17 @@ def _measure(section: str, nacelle: Nacelle, wire: Wire, runs: int, samples: dic
     if section == "scheduler":
         found, samples["scheduler_seconds"] = scheduler.measure()
         return found
+    if section == "watcher":
+        found, samples["watcher"] = watcher.measure()
+        return found
+    if section == "dead-host":
+        return dead_host.measure(nacelle, wire, runs * 3)
     if section == "storm":
         found, samples["storm"] = storm.measure()
+        return found
+    if section == "live":
+        found, crossings = live.measure(runs)
+        samples["live_seconds"], samples["live_floor_seconds"] = crossings.nacelle, crossings.floor
         return found
     return api.measure(wire, nacelle.credentials, runs)
 

@@ -17,16 +17,20 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import psutil
+import redis
+
 from tests.bench.figures import Figure
-from tests.e2e.nacelle import ROOT, Nacelle, wait_until
+from tests.e2e.nacelle import ROOT, Nacelle, title, wait_until
 from tests.e2e.wire import Wire
 
-INSTANCES, CLIENTS, HOSTS = 1000, 16, 50
-PER_HOST = INSTANCES * 21 // 20 // HOSTS  # so that hosts are filled to the brim, nearly
+INSTANCES, CLIENTS, HOSTS = int(os.environ.get("STORM_INSTANCES", "1000")), 16, 50
+PER_HOST = -(-INSTANCES * 21 // 20 // HOSTS)  # so that hosts are filled to the brim, nearly
 NANO, NANO_MB = "42", 128
 RATE_GOAL = 50.0
 OPENSTACK_RATE = 2.8
@@ -45,7 +49,8 @@ class Result:
     hosts_over: int
     differences: int
     p95_request_ms: float
-    processor_seconds: float
+    processor_seconds: dict[str, float]  # by who used them
+    transactions: int
 
     @property
     def rate(self) -> float:
@@ -64,7 +69,11 @@ def measure() -> tuple[list[Figure], dict[str, float]]:
         Figure(f"{name}, to ACTIVE", result.rate, "/s", at_least=RATE_GOAL, openstack=OPENSTACK_RATE),
         Figure("    requests answered", result.asked / result.answered_seconds, "/s"),
         Figure("    POST /servers, p95", result.p95_request_ms, "ms"),
-        Figure("    processor time of Nacelle's processes, each", result.processor_seconds / result.asked * 1000, "ms"),
+        *(
+            Figure(f"    processor time of an instance, {who}", seconds / result.asked * 1000, "ms")
+            for who, seconds in {**result.processor_seconds, "all": sum(result.processor_seconds.values())}.items()
+        ),
+        Figure("    transactions of the database, of an instance", result.transactions / result.asked, ""),
         Figure("    instances lost", INSTANCES - result.active, "", 0),
         Figure("    hosts over capacity", result.hosts_over, "", 0),
         Figure("    claims that differ from the instances", result.differences, "", 0),
@@ -145,7 +154,7 @@ def storm(nacelle: Nacelle) -> Result:
     wires = [client(nacelle, number) for number in range(CLIENTS)]
     image = wires[0].get("/image/v2/images?name=tiny").json["images"][0]["id"]
     wait_until("hello is active", lambda: _count() == 1)
-    began, busy = time.perf_counter(), processor_seconds(nacelle)
+    began, before = time.perf_counter(), Usage.now(nacelle)
     seconds: list[float] = []
     answered: list[float] = []
     threads = [
@@ -160,7 +169,7 @@ def storm(nacelle: Nacelle) -> Result:
         wait_until("all are active", lambda: _count() == INSTANCES + 1, seconds=PATIENCE, pause=LOOK_SECONDS)
     ended = time.perf_counter() - began
     watcher.join()
-    return judged(seconds, answered[0], ended, processor_seconds(nacelle) - busy)
+    return judged(seconds, answered[0], ended, Usage.now(nacelle).since(before))
 
 
 def client(nacelle: Nacelle, number: int) -> Wire:
@@ -191,13 +200,63 @@ def _count() -> int:
     return Instance.objects.filter(vm_state="active", task_state=None).count()
 
 
-def processor_seconds(nacelle: Nacelle) -> float:
-    """What its processes have used of the processors, the fake hosts in them included."""
-    times = [process.cpu_times() for process in nacelle.processes()]
-    return float(sum(one.user + one.system for one in times))
+@dataclass(frozen=True)
+class Usage:
+    """What everybody has used until now: seconds of the processors, and transactions of the database."""
+
+    seconds: dict[str, float]
+    transactions: int
+
+    @classmethod
+    def now(cls, nacelle: Nacelle) -> Usage:
+        """Nacelle's processes with the fake hosts in them, both servers, and this process with the clients in it."""
+        from django.db import connection
+
+        seconds: Counter[str] = Counter()
+        for process in nacelle.processes():
+            seconds[_program(process, nacelle)] += _busy(process)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_backend_pid(), xact_commit FROM pg_stat_database WHERE datname = current_database()"
+            )
+            backend, transactions = cursor.fetchone()
+        postgres = psutil.Process(backend).parent()
+        assert postgres is not None
+        seconds["PostgreSQL"] = sum(map(_busy, [postgres, *postgres.children()])) + _busy_and_gone(postgres)
+        told = redis.Redis.from_url(os.environ["REDIS_URL"]).info("cpu")
+        seconds["Redis"] = told["used_cpu_user"] + told["used_cpu_sys"]
+        seconds["the clients"] = time.process_time()
+        return cls(dict(seconds), transactions)
+
+    def since(self, before: Usage) -> Usage:
+        """What was used between two looks."""
+        seconds = {who: round(used - before.seconds.get(who, 0.0), 2) for who, used in self.seconds.items()}
+        return Usage(seconds, self.transactions - before.transactions)
 
 
-def judged(seconds: list[float], answered: float, ended: float, busy: float) -> Result:
+def _program(process: psutil.Process, nacelle: Nacelle) -> str:
+    """The program of the supervisor that a process belongs to, "supervisor" for the first one."""
+    assert nacelle.process is not None
+    while process.pid != nacelle.process.pid:
+        parent = process.parent()
+        if parent is None or parent.pid == nacelle.process.pid:
+            return title(process).removeprefix("nacelle ")
+        process = parent
+    return "supervisor"
+
+
+def _busy(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _busy_and_gone(parent: psutil.Process) -> float:
+    """What the ended children of a process have used."""
+    times = parent.cpu_times()
+    return float(times.children_user + times.children_system)
+
+
+def judged(seconds: list[float], answered: float, ended: float, used: Usage) -> Result:
     """What is there now, against what was asked for."""
     from compute.models import Host
     from compute.reconciliation import differences
@@ -218,7 +277,8 @@ def judged(seconds: list[float], answered: float, ended: float, busy: float) -> 
         hosts_over=len(over),
         differences=len(differences()),
         p95_request_ms=percentile(seconds, 0.95) * 1000,
-        processor_seconds=busy,
+        processor_seconds=used.seconds,
+        transactions=used.transactions,
     )
 
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from compute import consoles
 from compute.consoles import console_log
 from compute.errors import Conflict
+from compute.hosts import asking
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
 from compute.models import Host, HostState, Instance
@@ -64,7 +64,7 @@ def test_an_instance_without_a_host_is_not_ready(server):
 def test_a_host_that_is_down_is_not_asked(server, monkeypatch):
     Host.objects.update(state=HostState.DOWN)
     server.host.refresh_from_db()
-    monkeypatch.setattr(consoles, "hypervisor_of", lambda host: pytest.fail("it was asked"))
+    monkeypatch.setattr(asking, "hypervisor_of", lambda host: pytest.fail("it was asked"))
     with pytest.raises(Conflict, match="is down"):
         console_log(server)
 
@@ -82,7 +82,7 @@ def test_a_host_that_does_not_answer_is_said_so(server):
 
 
 def test_a_silent_host_holds_up_nobody_for_long(server, monkeypatch):
-    monkeypatch.setattr(consoles, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.3)
     hypervisor_of(server.host).inject(Fault("console_log", do="hang", seconds=2.0, times=3))
     started = time.monotonic()
     with pytest.raises(Conflict, match="does not answer"):

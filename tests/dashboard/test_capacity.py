@@ -54,7 +54,7 @@ def test_the_page_costs_few_queries(root: Persona, far: Host, browse: Any, djang
         Flavor.objects.create(id=f"f-{number}", name=f"f-{number}", vcpus=1, memory_mb=64 + number)
     client = browse(root)
     client.get(CAPACITY)
-    with django_assert_num_queries(13):
+    with django_assert_num_queries(14):
         client.get(CAPACITY)
 
 

@@ -11,11 +11,13 @@ from django.test import Client
 from django.urls import URLPattern, reverse
 from django.utils import timezone
 
-from compute.models import Action, Aggregate, Instance, ServerGroup, Snapshot, SnapshotSchedule
+from compute.hosts.strangers import as_json
+from compute.models import Action, Aggregate, HostCheck, Instance, Relocation, ServerGroup, Snapshot, SnapshotSchedule
 from portal.dashboard import context, menus
 from portal.dashboard.urls import urlpatterns
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
+from tests.engine.test_adopt import LEGACY
 
 pytestmark = pytest.mark.django_db
 
@@ -23,19 +25,29 @@ OPEN = {"login", "logout", "console"}
 POST_ONLY = {
     "logout", "choose_project", "instances_bulk", "instance_act", "instance_console_url", "instance_serial_url",
     "image_delete", "flavor_delete", "key_pair_add", "key_pair_delete", "host_enable",
+    "host_force_down", "host_fence", "aggregate_evacuation", "relocation", "host_remove", "host_tls_script",
+    "host_check", "host_resume",
     "server_group_add", "server_group_delete", "aggregate_delete", "aggregate_host_add", "aggregate_host_remove",
     "aggregate_metadata", "aggregate_metadata_remove", "aggregate_images",
     "scheduler_add", "scheduler_reset", "scheduler_override", "scheduler_turn", "scheduler_move", "scheduler_remove",
+    "instance_force_complete",
     "instance_cancel", "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
     "interface_detach", "network_delete", "snapshot_revert", "snapshot_delete", "schedule_switch", "schedule_delete",
 }  # fmt: skip
 OF_AN_INSTANCE = [one.name for one in urlpatterns if "instance_id" in one.pattern.converters]
 OF_ADMINISTRATORS = {
-    "all_instances", "hosts", "host_add", "host", "host_samples", "host_enable", "flavor_create", "flavor_delete",
+    "all_instances", "flavor_create", "flavor_delete",
     "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
-    *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler"))),
+    *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler", "host"))),
+    "relocation", "rebalance",
 }  # fmt: skip
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
+
+
+def _guest(cloud: Cloud) -> str:
+    """The id of a guest on the host that is not this cloud's."""
+    HostCheck.objects.get_or_create(host=cloud.host, defaults={"guests": [as_json(cloud.host, LEGACY)]})
+    return str(LEGACY.uuid)
 
 
 def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None) -> str:
@@ -45,9 +57,11 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "image_id": cloud.image.pk,
         "network_id": cloud.network.pk,
         "host_id": cloud.host.pk,
+        "guest_id": _guest(cloud),
         "flavor_id": cloud.nano.pk,
         "key_pair_id": 1,
         "aggregate_id": Aggregate.objects.get_or_create(name="rack")[0].pk,
+        "relocation_id": Relocation.objects.get_or_create(kind="drain", host=cloud.host, state="done", at_once=1)[0].pk,
         "group_id": ServerGroup.objects.get_or_create(name="web", policy="affinity", project=cloud.demo)[0].pk,
         "operation": "stop",
         "request_id": "req-none",
@@ -57,6 +71,7 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "port_id": instance.ports.get().pk if instance else "00000000-0000-4000-8000-000000000000",
         "snapshot_id": _snapshot(instance),
         "schedule_id": _schedule(instance),
+        "migration_id": 1,
     }
     return reverse(pattern.name, kwargs={name: ids[name] for name in pattern.pattern.converters})
 

@@ -104,7 +104,7 @@ def test_no_page_but_the_log_asks_a_host(
         raise AssertionError("a page asked a host")
 
     monkeypatch.setattr("compute.hosts.connections.hypervisor_of", asked)
-    monkeypatch.setattr("compute.consoles.hypervisor_of", asked)
+    monkeypatch.setattr("compute.hosts.asking.hypervisor_of", asked)
     client = browse(alice)
     for tab in ("", "log", "console", "serial", "actions", "edit"):
         assert client.get(f"/instances/{instance.pk}/{tab}").status_code == 200

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from compute.instances import update_instance
-from compute.models import Change, Instance, announce
+from compute.models import Change, Host, Instance, announce
 from compute.operations import OPERATIONS
 from compute.operations.engine import request
 from portal.asgi import application
@@ -184,6 +184,26 @@ def test_the_feed_is_read_only_while_somebody_listens(transactional_db: None, al
         assert task.done()
 
     client = browse(alice)
+    run(story)
+
+
+def test_administrators_are_told_of_hosts_that_nobody_watches_any_more(
+    transactional_db: None, alice: Persona, root: Persona, cloud: Cloud, browse
+) -> None:
+    def seen(ago: timedelta) -> None:
+        Host.objects.update(last_seen_at=timezone.now() - ago)
+
+    async def story() -> None:
+        member, admin = await opened(Page(browse_alice)), await opened(Page(browse_root))
+        for ago in (timedelta(minutes=5), timedelta(0)):
+            await sync_to_async(seen)(ago)
+            assert await admin.told() == [["host", str(cloud.host.pk)]]
+        await change("server", "own", alice.project.id)
+        assert await member.told() == [["server", "own"]]
+        await member.disconnect()
+        await admin.disconnect()
+
+    browse_alice, browse_root = browse(alice), browse(root)
     run(story)
 
 

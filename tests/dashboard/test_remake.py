@@ -7,7 +7,9 @@ import re
 import pytest
 from django.test import Client
 
-from compute.models import Action, Flavor, Instance, QuotaLimit
+from compute.hosts.fencing import confirm_off
+from compute.hosts.registration import mark_down
+from compute.models import Action, Flavor, Host, Instance, QuotaLimit
 from tests.conftest import Cloud, Persona
 
 pytestmark = pytest.mark.django_db
@@ -123,3 +125,21 @@ def test_it_grows_while_it_runs_where_it_can(cloud: Cloud, alice: Persona, launc
 
 def test_without_headroom_it_is_not_offered(web: Instance, larger: Flavor, alice: Persona, browse) -> None:
     assert b"Resize while it runs" not in browse(alice).get(f"/instances/{web.pk}/resize").content
+
+
+def test_the_page_says_what_becomes_of_the_disks(root: Persona, alice: Persona, cloud: Cloud, web, browse) -> None:
+    client, path = browse(root), f"/instances/{web.pk}/evacuate"
+    assert "is still in use" in client.get(path).content.decode()
+    assert "Evacuate" not in client.get(f"/instances/{web.pk}/").content.decode()
+    Host.objects.create(name="spare", uri="fake://spare", state="up", vcpus=8, memory_mb=32_768, disk_gb=500)
+    mark_down(cloud.host.pk, "gone")
+    page = client.get(path).content.decode()
+    assert "Fence it first" in page and "spare. It is made anew of its image; its disks are lost." in page
+    assert client.post(path, {"host": "spare"}).status_code == 400
+    confirm_off(root.actor, cloud.host)
+    assert path in client.get(f"/instances/{web.pk}/").content.decode()
+    assert path not in browse(alice).get(f"/instances/{web.pk}/").content.decode()
+    assert browse(alice).get(path).status_code == browse(alice).post(path).status_code == 403
+    assert client.post(path, {"host": "nowhere"}).status_code == 400
+    assert client.post(path, {"host": "spare"}).status_code == 302
+    assert Instance.objects.get().status == "REBUILD"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import Cloud
 from tests.e2e.lab import heal, laboratory, nacelle_with
 from tests.e2e.nacelle import Nacelle
 from tests.e2e.openstack_command import OpenStack
-from tests.e2e.own_libvirtd import OwnLibvirtd
 
 # A worker that was killed is missed after this time; the default would only make the tests slower.
 LEASE_SECONDS = "4"
@@ -56,14 +56,9 @@ def lab(request: pytest.FixtureRequest) -> Iterator[Laboratory]:
 
 
 @pytest.fixture(scope="module")
-def far() -> Iterator[OwnLibvirtd]:
-    """A libvirtd that may be killed."""
-    daemon = OwnLibvirtd()
-    try:
-        daemon.start()
-        yield daemon
-    finally:
-        daemon.remove()
+def far(lab: Laboratory) -> LabHost:
+    """The first host of them."""
+    return lab.host(1)
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
+import ctypes
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import libvirt
 
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import RANGES, Laboratory
-from portal.setup.lab.registration import TRUSTED
 from tests.e2e.nacelle import IMAGES, Nacelle
 
+T = TypeVar("T")
+CLONE_NEWNET = 0x40000000
 POOL = "lab"
 POOL_PATH = IMAGES / POOL
-LAB_SETTINGS = {TRUSTED: str(RANGES), "NACELLE_STORAGE_POOL": POOL, "NACELLE_STORAGE_POOL_PATH": str(POOL_PATH)}
+LAB_SETTINGS = {
+    "NACELLE_TRUSTED_HOSTS": str(RANGES),
+    "NACELLE_STORAGE_POOL": POOL,
+    "NACELLE_STORAGE_POOL_PATH": str(POOL_PATH),
+}
 
 
 @contextlib.contextmanager
@@ -27,7 +33,7 @@ def laboratory(hosts: int = 3, shared: Collection[int] = ()) -> Iterator[Laborat
     """One of the test's own, gone afterwards. ``shared``: the hosts with the same storage, such as 1 and 2."""
     folder = Path(tempfile.mkdtemp(prefix="lab-"))
     folder.chmod(0o755)
-    made = Laboratory(folder, f"lab-{secrets.token_hex(3)}")
+    made = Laboratory(folder)
     try:
         made.up(hosts, shared, str(POOL_PATH) if shared else "")
         yield made
@@ -44,15 +50,34 @@ def heal(lab: Laboratory) -> None:
 
 
 @contextlib.contextmanager
-def nacelle_with(lab: Laboratory, **settings: str) -> Iterator[Nacelle]:
-    """A Nacelle that runs with these hosts and no other. It leaves them as they are: they go too."""
-    own = Nacelle(*(host.uri for host in lab.hosts), **LAB_SETTINGS, **settings)
+def nacelle_with(lab: Laboratory, *uris: str, **settings: str) -> Iterator[Nacelle]:
+    """A Nacelle that runs with these hosts and no other, perhaps reached in another way than straight.
+
+    It leaves them as they are: they go too.
+    """
+    own = Nacelle(*(uris or [host.uri for host in lab.hosts]), **LAB_SETTINGS, **settings)
     try:
         own.build_image()
         own.start_on_hosts(*(host.name for host in lab.hosts))
         yield own
     finally:
         own.remove(leave_hosts=True)
+
+
+def in_network_of(host: LabHost, work: Callable[[], T]) -> T:
+    """Do something that opens sockets as if it were done on the host."""
+    done: list[T] = []
+
+    def run() -> None:
+        with Path(f"/proc/{host.first_process()}/ns/net").open() as namespace:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        done.append(work())
+
+    thread = threading.Thread(target=run)  # a thread may be elsewhere than the others; it ends there
+    thread.start()
+    thread.join()
+    return done[0]
 
 
 @contextlib.contextmanager

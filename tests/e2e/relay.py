@@ -7,13 +7,22 @@ however fast the machine is. The packets are libvirt's own (https://libvirt.org/
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import socket
 import struct
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
+import psutil
+
+from portal.setup.lab.host import PORT, LabHost
+from tests.e2e.lab import in_network_of
+
+RELAY_PORT = 16510
 LIBVIRT_SOCKET = Path("/run/libvirt/libvirt-sock")
 PATIENCE = 120.0
 # length, program, version, procedure, type, serial, status
@@ -23,20 +32,34 @@ CALL, REPLY = 0, 1
 # libvirt's numbers of the procedures (src/remote/remote_protocol.x); they never change.
 PROCEDURES = {
     "storageVolCreateXML": 93,
+    "storageVolDelete": 94,
     "storageVolCreateXMLFrom": 125,
     "domainCreateWithFlags": 196,
+    "storageVolUpload": 208,
+    "storageVolDownload": 209,
+    "domainUndefineFlags": 231,
+    "domainDestroyFlags": 234,
     "domainShutdownFlags": 258,
+    "domainMigrateBegin3Params": 302,
+    "domainMigratePrepare3Params": 303,
+    "domainMigratePerform3Params": 305,
+    "domainMigrateFinish3Params": 306,
+    "domainMigrateConfirm3Params": 307,
     "domainDefineXMLFlags": 350,
 }
 
 
 class Held:
-    """One call that is to be held: on its way to libvirtd, or with its reply on the way back."""
+    """One call that is to be held: on its way to libvirtd, or with its reply on the way back.
 
-    def __init__(self, procedure: str, *, answered: bool = False) -> None:
+    ``about``: an id that the call must name, of a guest or of one of its volumes; empty: any.
+    """
+
+    def __init__(self, procedure: str, *, answered: bool = False, about: str = "") -> None:
         self.procedure = procedure
-        self.wanted = (REMOTE, PROCEDURES[procedure], REPLY if answered else CALL)
+        self.answered = answered
         self.caller = 0
+        self._about = (about.encode(), UUID(about).bytes) if about else (b"",)
         self._caught = threading.Event()
         self._go_on = threading.Event()
 
@@ -49,6 +72,12 @@ class Held:
         """It goes where it was going, if anybody is there."""
         self._go_on.set()
 
+    def is_meant(self, packet: bytes) -> bool:
+        """For the relay: whether this packet is the call."""
+        _, program, _, procedure, kind, _, _ = HEADER.unpack_from(packet)
+        wanted = (REMOTE, PROCEDURES[self.procedure], CALL)
+        return (program, procedure, kind) == wanted and any(text in packet for text in self._about)
+
     def catch(self, caller: int) -> None:
         """For the relay: this is the one; wait until the test lets it go."""
         self.caller = caller
@@ -57,68 +86,159 @@ class Held:
 
 
 class Relay:
-    """A socket of its own before libvirtd's. ``uri`` is what a Nacelle is given."""
+    """Before a libvirtd, at an address of its own. ``uri`` is what a Nacelle is given."""
 
-    def __init__(self, libvirtd: Path = LIBVIRT_SOCKET) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="relay-"))
-        self.libvirtd = libvirtd
-        self.uri = f"qemu+unix:///system?socket={self.folder}/socket"
+    uri: str
+
+    def __init__(self) -> None:
         self._held: list[Held] = []
         self._lock = threading.Lock()
-        self._server = socket.socket(socket.AF_UNIX)
-        self._server.bind(f"{self.folder}/socket")
-        self._server.listen()
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._server: socket.socket | None = None
 
-    def hold(self, procedure: str, *, answered: bool = False) -> Held:
+    def hold(self, procedure: str, *, answered: bool = False, about: str = "") -> Held:
         """The next call of this procedure is held; ``answered``: libvirtd does it, and the reply is held."""
-        held = Held(procedure, answered=answered)
+        held = Held(procedure, answered=answered, about=about)
         with self._lock:
             self._held.append(held)
         return held
 
+    def let_all_go(self) -> None:
+        """Nothing is held any more, and nothing will be that was not asked for anew."""
+        with self._lock:
+            held, self._held = self._held, []
+        for one in held:
+            one.let_go()
+
     def close(self) -> None:
         """No new connections; those that are there end with their clients."""
-        for held in self._held:
-            held.let_go()
-        self._server.close()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.let_all_go()
+        if self._server is not None:
+            self._server.close()
 
-    def _accept(self) -> None:
+    def _listen(self, server: socket.socket) -> None:
+        self._server = server
+        threading.Thread(target=self._accept, args=(server,), daemon=True).start()
+
+    def _accept(self, server: socket.socket) -> None:
         with contextlib.suppress(OSError):  # it was closed
             while True:
-                client, _ = self._server.accept()
-                caller, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-                self._connect(client, caller)
+                client, _ = server.accept()
+                threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
-    def _connect(self, client: socket.socket, caller: int) -> None:
-        daemon = socket.socket(socket.AF_UNIX)
+    def _connect(self, client: socket.socket) -> None:
         try:
-            daemon.connect(str(self.libvirtd))
-        except OSError:  # it does not run: the client sees a connection that ends at once
+            caller, daemon = self._caller(client), self._daemon()
+        except OSError:  # one of both is gone: the client sees a connection that ends at once
             client.close()
             return
-        for source, sink in ((client, daemon), (daemon, client)):
-            threading.Thread(target=self._pump, args=(source, sink, threading.Lock(), caller), daemon=True).start()
+        awaited: dict[int, Held] = {}
+        for source, sink, match in ((client, daemon, self._match_call), (daemon, client, _match_reply)):
+            line = Line(source, sink, functools.partial(match, awaited), caller)
+            threading.Thread(target=line.run, daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, sending: threading.Lock, caller: int) -> None:
+    def _match_call(self, awaited: dict[int, Held], packet: bytes) -> Held | None:
+        """What holds this call. Where its reply is to be held, it is noted by the call's number."""
+        with self._lock:
+            held = next((one for one in self._held if one.is_meant(packet)), None)
+            if held is None:
+                return None
+            self._held.remove(held)
+        if not held.answered:
+            return held
+        awaited[serial_of(packet)] = held
+        return None
+
+    def _caller(self, client: socket.socket) -> int:
+        """The process at the other end of a connection. Raises OSError when it has gone."""
+        raise NotImplementedError
+
+    def _daemon(self) -> socket.socket:
+        """A connection to libvirtd. Raises OSError when it does not run."""
+        raise NotImplementedError
+
+
+class Line:
+    """One way of a connection."""
+
+    def __init__(
+        self, source: socket.socket, sink: socket.socket, match: Callable[[bytes], Held | None], caller: int
+    ) -> None:
+        self._source, self._sink, self._match, self._caller = source, sink, match, caller
+        self._sending = threading.Lock()
+
+    def run(self) -> None:
+        """Pass on what comes until one end is gone; then the other is, too."""
         with contextlib.suppress(OSError):
-            while packet := read_packet(source):
+            while packet := read_packet(self._source):
                 if held := self._match(packet):
-                    threading.Thread(target=_delay, args=(held, packet, sink, sending, caller), daemon=True).start()
+                    threading.Thread(target=self._delay, args=(held, packet), daemon=True).start()
                 else:
-                    _send(packet, sink, sending)
-        for one in (source, sink):
+                    self._send(packet)
+        for one in (self._source, self._sink):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
-    def _match(self, packet: bytes) -> Held | None:
-        _, program, _, procedure, kind, _, _ = HEADER.unpack_from(packet)
-        with self._lock:
-            held = next((one for one in self._held if one.wanted == (program, procedure, kind)), None)
-            if held:
-                self._held.remove(held)
-        return held
+    def _delay(self, held: Held, packet: bytes) -> None:
+        held.catch(self._caller)
+        with contextlib.suppress(OSError):  # its other end may be gone by now
+            self._send(packet)
+
+    def _send(self, packet: bytes) -> None:
+        with self._sending:
+            self._sink.sendall(packet)
+
+
+class LocalRelay(Relay):
+    """Before this machine's libvirtd, on a socket in a folder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = Path(tempfile.mkdtemp(prefix="relay-"))
+        self.uri = f"qemu+unix:///system?socket={self.folder}/socket"
+        server = socket.socket(socket.AF_UNIX)
+        server.bind(f"{self.folder}/socket")
+        server.listen()
+        self._listen(server)
+
+    def close(self) -> None:
+        """The socket goes too."""
+        super().close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _caller(self, client: socket.socket) -> int:
+        pid, _, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
+
+    def _daemon(self) -> socket.socket:
+        daemon = socket.socket(socket.AF_UNIX)
+        daemon.connect(str(LIBVIRT_SOCKET))
+        return daemon
+
+
+class LabRelay(Relay):
+    """Before the libvirtd of a laboratory's host: at the host's address, on another port."""
+
+    def __init__(self, host: LabHost) -> None:
+        super().__init__()
+        self.host = host
+        self.uri = f"qemu+tcp://{host.address}:{RELAY_PORT}/system"
+        self.listen()
+
+    def listen(self) -> None:
+        """Once more, when the host had lost its power."""
+        if self._server is not None:
+            self._server.close()
+        self._listen(in_network_of(self.host, lambda: socket.create_server((self.host.address, RELAY_PORT))))
+
+    def _caller(self, client: socket.socket) -> int:
+        peer = client.getpeername()
+        for one in psutil.net_connections("tcp4"):
+            if one.pid and tuple(one.laddr) == peer:
+                return int(one.pid)
+        raise ConnectionError(f"nobody is at {peer}")
+
+    def _daemon(self) -> socket.socket:
+        return socket.create_connection((self.host.address, PORT), PATIENCE)
 
 
 def read_packet(source: socket.socket) -> bytes:
@@ -135,12 +255,11 @@ def _read(source: socket.socket, length: int) -> bytes:
     return bytes(found)
 
 
-def _send(packet: bytes, sink: socket.socket, sending: threading.Lock) -> None:
-    with sending:
-        sink.sendall(packet)
+def serial_of(packet: bytes) -> int:
+    """The number by which a reply belongs to its call."""
+    return int(HEADER.unpack_from(packet)[5])
 
 
-def _delay(held: Held, packet: bytes, sink: socket.socket, sending: threading.Lock, caller: int) -> None:
-    held.catch(caller)
-    with contextlib.suppress(OSError):  # its other end may be gone by now
-        _send(packet, sink, sending)
+def _match_reply(awaited: dict[int, Held], packet: bytes) -> Held | None:
+    _, program, _, _, kind, serial, _ = HEADER.unpack_from(packet)
+    return awaited.pop(serial, None) if (program, kind) == (REMOTE, REPLY) else None

@@ -15,15 +15,17 @@ from typing import Any
 import libvirt
 import pytest
 
+from portal.setup.lab.host import LabHost
 from tests.e2e.cloud import LATEST, SERVERS, Cloud
 from tests.e2e.conftest import LEASE_SECONDS
+from tests.e2e.lab import LAB_SETTINGS
 from tests.e2e.nacelle import Nacelle, wait_until
-from tests.e2e.own_libvirtd import OwnLibvirtd
-from tests.e2e.relay import Relay
+from tests.e2e.relay import LabRelay, Relay
 
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces"),
+    pytest.mark.lab(hosts=1),
 ]
 SETTINGS = {
     "NACELLE_LEASE_SECONDS": LEASE_SECONDS,
@@ -35,17 +37,17 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def relay(far: OwnLibvirtd) -> Iterator[Relay]:
+def relay(far: LabHost) -> Iterator[Relay]:
     """Where the calls to it can be held."""
-    relay = Relay(far.folder / "run" / "libvirt-sock")
+    relay = LabRelay(far)
     yield relay
     relay.close()
 
 
 @pytest.fixture(scope="module")
-def far_nacelle(far: OwnLibvirtd, relay: Relay) -> Iterator[Nacelle]:
+def far_nacelle(far: LabHost, relay: Relay) -> Iterator[Nacelle]:
     """A Nacelle with that host alone, and ``hello`` running on it."""
-    own = Nacelle(relay.uri, **SETTINGS)
+    own = Nacelle(relay.uri, **SETTINGS, **LAB_SETTINGS)
     try:
         own.build_image()
         own.start_on_hosts("far")
@@ -57,12 +59,11 @@ def far_nacelle(far: OwnLibvirtd, relay: Relay) -> Iterator[Nacelle]:
         cloud.close()
         yield own
     finally:
-        own.uris = (far.uri,)  # the relay may be gone, or hold what clears up
-        own.remove()
+        own.remove(leave_hosts=True)
 
 
 @pytest.fixture
-def far_cloud(far_nacelle: Nacelle, far: OwnLibvirtd) -> Iterator[Cloud]:
+def far_cloud(far_nacelle: Nacelle, far: LabHost) -> Iterator[Cloud]:
     """Its administrator, with a look at the host past the relay."""
     cloud = Cloud(far_nacelle)
     yield cloud
@@ -84,23 +85,22 @@ ACTIONS: dict[str, tuple[dict[str, Any], str, bool]] = {
 }
 
 
-def kill_worker(far: OwnLibvirtd, server_id: str, caller: int) -> None:
+def kill_worker(far: LabHost, server_id: str, caller: int) -> None:
     """The process that makes the call."""
     os.kill(caller, signal.SIGKILL)
 
 
-def kill_libvirtd(far: OwnLibvirtd, server_id: str, caller: int) -> None:
+def kill_libvirtd(far: LabHost, server_id: str, caller: int) -> None:
     """The host's daemon. It comes back once the call has found that it is gone."""
-    far.kill()
+    far.kill_libvirtd()
 
 
-def kill_guest(far: OwnLibvirtd, server_id: str, caller: int) -> None:
+def kill_guest(far: LabHost, server_id: str, caller: int) -> None:
     """The guest's QEMU."""
-    (pid,) = (far.folder / "run" / "qemu").glob(f"*{server_id}.pid")
-    os.kill(int(pid.read_text()), signal.SIGKILL)
+    far.kill_guest(server_id)
 
 
-VICTIMS: dict[str, Callable[[OwnLibvirtd, str, int], None]] = {
+VICTIMS: dict[str, Callable[[LabHost, str, int], None]] = {
     "worker": kill_worker,
     "libvirtd": kill_libvirtd,
     "guest": kill_guest,
@@ -110,7 +110,7 @@ VICTIMS: dict[str, Callable[[OwnLibvirtd, str, int], None]] = {
 @pytest.mark.parametrize("victim", VICTIMS)
 @pytest.mark.parametrize("what", ACTIONS)
 def test_a_death_in_the_middle_is_outlived(
-    far: OwnLibvirtd, relay: Relay, far_cloud: Cloud, what: str, victim: str
+    far: LabHost, relay: Relay, far_cloud: Cloud, what: str, victim: str
 ) -> None:
     action, call, answered = ACTIONS[what]
     server_id = "" if what == "boot" else far_cloud.launch(what)
@@ -125,7 +125,7 @@ def test_a_death_in_the_middle_is_outlived(
     VICTIMS[victim](far, server_id, caller)
     held.let_go()
     if victim == "libvirtd":
-        far.start()
+        far.start_libvirtd()
     status = settled(far_cloud, far, server_id)
     assert status in ENDS[what], status
     the_user_goes_on(far_cloud, server_id, status)
@@ -149,7 +149,7 @@ NEXT: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-def settled(cloud: Cloud, far: OwnLibvirtd, server_id: str) -> str:
+def settled(cloud: Cloud, far: LabHost, server_id: str) -> str:
     """Wait until nothing is under way and rows and host agree. The status then."""
 
     def seen() -> str:
@@ -160,14 +160,14 @@ def settled(cloud: Cloud, far: OwnLibvirtd, server_id: str) -> str:
     return str(wait_until(f"{server_id} is settled", seen, pause=0.3))
 
 
-def agrees(far: OwnLibvirtd, server: dict[str, Any]) -> bool:
+def agrees(far: LabHost, server: dict[str, Any]) -> bool:
     """Whether the guest runs exactly when the row says so, and the status fits."""
     runs = guest_runs(far, server["id"])
     shown = server["OS-EXT-STS:power_state"] == 1
     return runs == shown and (server["status"] != "ACTIVE" or runs) and (server["status"] != "SHUTOFF" or not runs)
 
 
-def guest_runs(far: OwnLibvirtd, server_id: str) -> bool:
+def guest_runs(far: LabHost, server_id: str) -> bool:
     """Whether the host runs its guest."""
     connection = libvirt.open(far.uri)
     try:
@@ -198,7 +198,7 @@ def the_user_goes_on(cloud: Cloud, server_id: str, status: str) -> None:
     assert wait_until("the next thing is done", reached, pause=0.3) in ends
 
 
-def nothing_is_left(far: OwnLibvirtd, cloud: Cloud, server_id: str) -> bool:
+def nothing_is_left(far: LabHost, cloud: Cloud, server_id: str) -> bool:
     """No guest and no volume of it on the host."""
     connection = libvirt.open(far.uri)
     try:

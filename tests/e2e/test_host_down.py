@@ -8,13 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
+from portal.setup.lab.host import LabHost
 from tests.e2e.cloud import SERVERS, Cloud
+from tests.e2e.lab import LAB_SETTINGS
 from tests.e2e.nacelle import Nacelle, wait_until
-from tests.e2e.own_libvirtd import OwnLibvirtd
 
 pytestmark = [
     pytest.mark.real,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces"),
+    pytest.mark.lab(hosts=1),
 ]
 
 READS = (
@@ -29,9 +31,9 @@ READS = (
 
 
 @pytest.fixture(scope="module")
-def far_cloud(far: OwnLibvirtd) -> Iterator[Cloud]:
+def far_cloud(far: LabHost) -> Iterator[Cloud]:
     """A Nacelle whose only host has that libvirtd, with ``hello`` running on it."""
-    own = Nacelle(far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1")
+    own = Nacelle(far.uri, NACELLE_HOST_DOWN_AFTER="5", NACELLE_HOST_SAMPLE_SECONDS="1", **LAB_SETTINGS)
     try:
         own.build_image()
         own.start_on_hosts("far")
@@ -41,7 +43,7 @@ def far_cloud(far: OwnLibvirtd) -> Iterator[Cloud]:
         yield cloud
         cloud.close()
     finally:
-        own.remove()
+        own.remove(leave_hosts=True)
 
 
 def wait_for_host(cloud: Cloud, state: str) -> None:
@@ -60,9 +62,9 @@ def assert_reads_are_answered(cloud: Cloud) -> None:
         assert cloud.wire.get(path).status == 200, path
 
 
-def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvirtd, far_cloud: Cloud) -> None:
+def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: LabHost, far_cloud: Cloud) -> None:
     wait_for_host(far_cloud, "up")
-    far.kill()
+    far.kill_libvirtd()
     try:
         wait_for_host(far_cloud, "down")
         assert_reads_are_answered(far_cloud)
@@ -70,14 +72,14 @@ def test_a_killed_libvirtd_is_a_host_that_is_down_until_it_is_back(far: OwnLibvi
         assert hello is not None
         assert hello["status"] == "ACTIVE"
     finally:
-        far.start()
+        far.start_libvirtd()
     wait_for_host(far_cloud, "up")
     assert far_cloud.named("hello")["OS-EXT-STS:power_state"] == 1  # type: ignore[index]  # it is there
 
 
-def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: OwnLibvirtd, far_cloud: Cloud) -> None:
+def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: LabHost, far_cloud: Cloud) -> None:
     wait_for_host(far_cloud, "up")
-    far.send(signal.SIGSTOP)
+    far.signal_libvirtd(signal.SIGSTOP)
     try:
         wait_for_host(far_cloud, "down")
         assert_reads_are_answered(far_cloud)
@@ -86,5 +88,5 @@ def test_a_libvirtd_that_hangs_is_a_host_that_is_down(far: OwnLibvirtd, far_clou
         assert "No valid host was found" in far_cloud.server(refused)["fault"]["message"]
         far_cloud.delete(refused)
     finally:
-        far.send(signal.SIGCONT)
+        far.signal_libvirtd(signal.SIGCONT)
     wait_for_host(far_cloud, "up")

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.cloud import Cloud
 from tests.e2e.conftest import LEASE_SECONDS
 from tests.e2e.nacelle import PROGRAMS, Nacelle, title, wait_until
-from tests.e2e.relay import Relay
+from tests.e2e.relay import LocalRelay, Relay
 
 pytestmark = pytest.mark.real
 
@@ -24,7 +24,7 @@ LANE = "worker-compute"
 @pytest.fixture(scope="module")
 def relay() -> Iterator[Relay]:
     """Between a Nacelle and this machine's libvirtd."""
-    relay = Relay()
+    relay = LocalRelay()
     yield relay
     relay.close()
 

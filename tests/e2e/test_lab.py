@@ -15,7 +15,8 @@ import pytest
 
 from portal.setup.lab.commands import LabError
 from portal.setup.lab.laboratory import Laboratory
-from tests.e2e.lab import POOL_PATH, connected, domains, heal, laboratory
+from tests.e2e.cloud import Cloud
+from tests.e2e.lab import POOL_PATH, connected, domains, heal, laboratory, leases, volumes
 from tests.e2e.nacelle import ROOT, wait_until
 
 pytestmark = [
@@ -79,6 +80,29 @@ def test_other_storage_or_no_such_host_is_refused(lab: Laboratory) -> None:
     with pytest.raises(LabError, match="no 4"):
         lab.host(4)
     assert lab.plan == plan
+
+
+def test_guests_boot_on_several_hosts_and_one_loses_its_power(lab: Laboratory, lab_cloud: Cloud) -> None:
+    servers = {n: lab_cloud.launch(f"on-{n}", availability_zone=f"nova:lab-{n}") for n in (1, 3)}
+    for number, server_id in servers.items():
+        server = lab_cloud.wait_for_status(server_id, "ACTIVE")
+        assert server["OS-EXT-SRV-ATTR:host"] == f"lab-{number}"
+        (address,) = next(iter(server["addresses"].values()))
+        host, mac = lab.host(number), address["OS-EXT-IPS-MAC:mac_addr"]
+        given = wait_until("an address is given out", lambda: leases(host).get(mac), pause=0.5)
+        assert given == address["addr"]
+        lab_cloud.wait_for_login(server_id)
+        assert domains(host)[server_id]
+        assert [name for name in volumes(host) if server_id in name]
+        assert host.pid_of_guest(server_id)
+    lost = lab.host(3)
+    gone = list(lost.processes().values())
+    lost.power_off()
+    assert not [pid for pid in gone if Path(f"/proc/{pid}").exists()]
+    assert not lost.answers()
+    assert domains(lab.host(1))[servers[1]]
+    lab.power_on(3)
+    assert domains(lost) == {servers[3]: False}
 
 
 def test_a_libvirtd_is_killed_stopped_and_cut_off(lab: Laboratory) -> None:

@@ -35,13 +35,14 @@ class Wire:
         self._connection = http.client.HTTPConnection(address, timeout=SECONDS)
 
     def request(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
-        """Send JSON, read all of the answer. A connection that the server has closed is opened again once."""
+        """Send JSON, or bytes as they are, and read all of the answer. A connection that was closed is opened again."""
         sent = {"Accept": "application/json", **headers}
         if self.token:
             sent["X-Auth-Token"] = self.token
-        data = None if body is None else json.dumps(body).encode()
+        raw = isinstance(body, bytes)
+        data = body if raw or body is None else json.dumps(body).encode()
         if data is not None:
-            sent["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/octet-stream" if raw else "application/json"
         try:
             return self._exchange(method, path, data, sent)
         except (http.client.RemoteDisconnected, ConnectionResetError, BrokenPipeError):

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from compute import quota
+from compute.hosts.calls import Call
 from compute.hosts.connections import hypervisor_of
+from compute.hosts.storage import identify
+from compute.hosts.watch import HostWatch
 from compute.hypervisor.fake.faults import Fault, hanging
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration
-from compute.operations.calls import Call
 from compute.operations.create import BootRequest, create
+from compute.operations.held import amounts
 from compute.operations.layout import Layout
 from compute.operations.worker import perform
 from tests.engine.test_kill import perform_in_another_process
@@ -32,6 +35,22 @@ def shared_host(cloud: Any, tmp_path: Path, settings: Any) -> Host:
     cloud.host.uri = f"fake://{tmp_path}/host.sqlite3?host=shared"
     cloud.host.save()
     return cloud.host
+
+
+@pytest.fixture(params=["apart", "together"])
+def two_hosts(shared_host: Host, tmp_path: Path, settings: Any, request: pytest.FixtureRequest) -> list[Host]:
+    """Two of the kind, with storage of their own or in common. An instance is booted on the first.
+
+    The watcher removes at once what nobody needs.
+    """
+    settings.STATE_SYNC_SECONDS = 0
+    storage = "&storage=one" if request.param == "together" else ""
+    first, second = shared_host, Host(name="host-2", vcpus=8, memory_mb=16_384, disk_gb=400, state="up")
+    for host in (first, second):
+        host.uri = f"fake://{tmp_path}/host.sqlite3?host={host.name}{storage}"
+        host.save()
+        identify(host, hypervisor_of(host))
+    return [first, second]
 
 
 def boot(persona: Any, cloud: Any, **changes: Any) -> Instance:
@@ -156,3 +175,71 @@ def assert_gone(host: Host, instance: Instance) -> None:
     now = Host.objects.get(pk=host.pk)
     assert (now.vcpus_used, now.memory_mb_used, now.disk_gb_used, now.instances_used) == (0, 0, 0, 0)
     assert quota.usage(instance.project_id) == {"instances": 0, "cores": 0, "memory_mb": 0}
+
+
+def watched(hosts: list[Host]) -> None:
+    """The watcher has looked at the hosts, and knows of all how their storage is now."""
+    for host in [*hosts, *hosts]:
+        HostWatch(Host.objects.get(pk=host.pk))._sync(hypervisor_of(host), at_start=True)
+
+
+def assert_sound_on(hosts: list[Host], instance: Instance, about: object = "") -> None:
+    """Rows and all hosts agree about this one instance: one guest that may run, and nothing that nobody needs."""
+    assert instance.task_state is None, about
+    moves = list(Migration.objects.filter(instance=instance, status__in=OPEN_MIGRATIONS))
+    left = {one.source_host_id for one in moves if one.moves} - {instance.host_id}
+    expected = volumes_on(hosts, instance, moves)
+    for host in hosts:
+        driver = hypervisor_of(host)
+        seen = driver.guest(instance.id)
+        assert set(driver.volumes(prefix=str(instance.id))) == expected[host.pk], (about, host)
+        if host.pk == instance.host_id:
+            assert seen is not None and int(seen.power_state) == instance.power_state, (about, host, seen)
+            assert driver.disks(instance.id) == [one.volume for one in Layout.of(instance).disks()], (about, host)
+        elif host.pk in left:
+            assert seen is None or int(seen.power_state) == 4, (about, host, seen)
+        else:
+            assert seen is None, (about, host, seen)
+    assert_claims(hosts, instance, moves, about)
+
+
+def is_sound_on(hosts: list[Host], instance: Instance) -> bool:
+    """Whether it is so."""
+    try:
+        assert_sound_on(hosts, instance)
+    except AssertionError:
+        return False
+    return True
+
+
+def volumes_on(hosts: list[Host], instance: Instance, moves: list[Migration]) -> dict[int, set[str]]:
+    """What there must be of volumes, by host: where hosts share their storage, the same."""
+    storage = {host.pk: host.storage_id for host in hosts}
+    found: dict[str, set[str]] = {name: set() for name in storage.values()}
+    found[storage[instance.host_id]] |= set(Layout.of(instance).volumes())
+    for one in moves:
+        old = Layout(instance.id, one.old_flavor, one.old_volume_names)
+        found[storage[one.source_host_id]] |= set(old.volumes())
+    return {host.pk: found[storage[host.pk]] for host in hosts}
+
+
+def assert_claims(hosts: list[Host], instance: Instance, moves: list[Migration], about: object) -> None:
+    """Each host's claims and the quota are the sum of what is there."""
+    wanted: dict[int, list[dict[str, Any]]] = {host.pk: [] for host in hosts}
+    flavors, counts = [instance.flavor], dict.fromkeys(wanted, 0)
+    counts[instance.host_id] += 1
+    for one in moves:
+        flavors = list(one.flavors)
+        wanted[one.source_host_id].append(one.old_flavor)
+        wanted[one.dest_host_id].append(one.new_flavor)
+        counts = dict.fromkeys(counts, 0) | {one.source_host_id: 1, one.dest_host_id: 1}
+    if not moves:
+        wanted[instance.host_id] = [instance.flavor]
+    for host in hosts:
+        now = Host.objects.get(pk=host.pk)
+        claimed = (now.vcpus_used, now.memory_mb_used, now.disk_gb_used, now.instances_used)
+        sums = [sum(amounts(one)[name] for one in wanted[host.pk]) for name in ("vcpus", "memory_mb", "disk_gb")]
+        assert claimed == (*sums, counts[host.pk]), (about, host)
+    most = {name: max(one[name] for one in flavors) for name in ("vcpus", "memory_mb")}
+    used = {"instances": 1, "cores": most["vcpus"], "memory_mb": most["memory_mb"]}
+    assert quota.usage(instance.project_id) == used, about

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from compute.hosts.calls import Call
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor import fence
 from compute.hypervisor.libvirt import LibvirtHypervisor
 from compute.models import Action, Host
 from compute.operations import OPERATIONS, leases
-from compute.operations.calls import Call
 from compute.operations.create import BootRequest, create
-from compute.operations.leases import Lease, Lost, take
+from compute.operations.leases import Lost, take
 from compute.operations.worker import perform
 from tests.conftest import Cloud, Persona
 from tests.engine.matrix import assert_sound, finish, shared_host
@@ -28,7 +28,7 @@ __all__ = ["shared_host"]
 
 
 def call(run: Any, *args: Any) -> Call:
-    return Call(Lease(0, "nobody"), functools.partial(run, *args))
+    return Call(functools.partial(run, *args))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -75,29 +75,54 @@ def test_a_worker_that_slept_and_that_nobody_has_missed_goes_on(
 
 
 def test_a_call_that_does_not_return_is_left_behind() -> None:
-    over, told = threading.Event(), []
-    left = call(lambda tell: (over.wait(60), tell()), lambda: told.append(1))
+    over, ended, told = threading.Event(), threading.Event(), []
+
+    def verb(tell: Any) -> None:
+        over.wait(60)
+        try:
+            tell()
+        finally:
+            ended.set()
+
+    left = call(verb, lambda: told.append(1))
     with pytest.raises(TimeoutError):
         left.result(0.01)
     over.set()
-    left._thread.join(30)
+    assert ended.wait(30)
     assert told == []  # what it would have called back is not called any more
 
 
 def test_a_call_that_was_left_behind_is_stopped_at_its_next_request() -> None:
-    over, reached = threading.Event(), []
+    over, ended, reached = threading.Event(), threading.Event(), []
 
     def verb() -> None:
         over.wait(60)
-        fence.check()
-        reached.append(1)
+        try:
+            fence.check()
+            reached.append(1)
+        finally:
+            ended.set()
 
     left = call(verb)
     with pytest.raises(TimeoutError):
         left.result(0.01)
     over.set()
-    left._thread.join(30)
+    assert ended.wait(30)
     assert reached == []
+
+
+def test_calls_share_a_thread_but_for_one_that_hangs() -> None:
+    over, hanging = threading.Event(), []
+
+    def hang() -> None:
+        hanging.append(threading.current_thread())
+        over.wait(60)
+
+    assert len({call(threading.current_thread).result(30) for _ in range(50)}) < 10
+    with pytest.raises(TimeoutError):
+        call(hang).result(0.01)
+    assert call(threading.current_thread).result(30) not in hanging
+    over.set()
 
 
 def test_each_request_to_libvirt_is_fenced() -> None:

@@ -36,7 +36,7 @@ def put(instance: Instance, **states) -> Instance:
 
 
 def for_members(operation: type[Operation]) -> bool:
-    return rules()[operation.policy].role != "admin"
+    return rules()[operation.policy].role not in ("manager", "admin")
 
 
 @pytest.mark.parametrize("operation", VERBS, ids=lambda one: one.name)
@@ -97,6 +97,6 @@ def test_every_operation_is_listed_once():
         return {one for sub in base.__subclasses__() for one in {sub, *below(sub)}}
 
     listed = list(OPERATIONS.values())
-    assert below(Operation) == set(listed)
+    assert {one for one in below(Operation) if "name" in vars(one)} == set(listed)
     assert len(set(listed)) == len(listed)
     assert all(name == operation.name for name, operation in OPERATIONS.items())

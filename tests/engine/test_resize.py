@@ -12,7 +12,7 @@ from compute.hosts.connections import hypervisor_of
 from compute.models import Action, Flavor, Host, Instance, Migration, QuotaLimit
 from compute.operations import OPERATIONS
 from compute.operations.engine import request
-from compute.operations.resize import confirm_overdue
+from compute.operations.resize_end import confirm_overdue
 from portal.identity.policy import Forbidden
 from tests.engine.matrix import (
     assert_gone,

@@ -38,11 +38,13 @@ def real(libvirtd: None) -> Iterator[LibvirtHypervisor]:
     yield driver
     connection = driver._session.connection()
     for pool in (name, f"{name}-console"):
-        _remove_pool(connection.storagePoolLookupByName(pool))
+        remove_pool(connection.storagePoolLookupByName(pool))
     driver.close()
 
 
-def _remove_pool(pool: Any) -> None:
+def remove_pool(pool: Any) -> None:
+    """With all that is in it."""
+    pool.refresh()
     for volume in pool.listAllVolumes():
         volume.delete()
     pool.destroy()

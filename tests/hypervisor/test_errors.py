@@ -23,7 +23,6 @@ from compute.hypervisor.interface import (
 from compute.hypervisor.libvirt import LibvirtHypervisor
 from compute.hypervisor.libvirt.copies import check_success
 from compute.hypervisor.libvirt.errors import plain_errors, translate
-from compute.hypervisor.libvirt.session import without_prompts
 
 QEMU, STORAGE, RPC = libvirt.VIR_FROM_QEMU, libvirt.VIR_FROM_STORAGE, libvirt.VIR_FROM_RPC
 
@@ -108,7 +107,7 @@ def test_a_driver_is_chosen_by_the_scheme() -> None:
     assert isinstance(open_hypervisor("test:///default"), LibvirtHypervisor)
     assert isinstance(open_hypervisor("fake://a"), FakeHypervisor)
     for uri in ("xen:///system", "host", "", "http://host"):
-        with pytest.raises(ValueError, match="No driver for the host URI"):
+        with pytest.raises(ValueError, match="No driver for"):
             open_hypervisor(uri)
 
 
@@ -117,10 +116,3 @@ def test_a_host_that_is_not_there_is_unreachable() -> None:
         open_hypervisor("qemu+tcp://127.0.0.1:1/system").facts()
     with pytest.raises(Unreachable):
         open_hypervisor("qemu+unix:///system?socket=/nonexistent/libvirt-sock").facts()
-
-
-def test_nobody_is_there_to_type_a_password() -> None:
-    assert without_prompts("qemu+ssh://root@host/system") == "qemu+ssh://root@host/system?no_tty=1"
-    assert without_prompts("qemu+ssh://host/system?keyfile=/k") == "qemu+ssh://host/system?keyfile=/k&no_tty=1"
-    assert without_prompts("qemu+ssh://host/system?no_tty=0") == "qemu+ssh://host/system?no_tty=0"
-    assert without_prompts("qemu:///system") == "qemu:///system"

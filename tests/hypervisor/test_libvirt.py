@@ -224,7 +224,9 @@ def test_a_foreign_guest_is_seen_but_not_managed(real_bench: Bench, real: Libvir
 def test_two_drivers_bring_the_same_base(real_bench: Bench, real: LibvirtHypervisor) -> None:
     """As two processes would: neither knows the other's lock, one of them wins."""
     content = os.urandom(3 * MIB)
-    drivers = [LibvirtHypervisor(f"{real.uri}?worker={number}", *place(real)) for number in range(3)]
+    here = "/run/libvirt/libvirt-sock"  # by three names, so that each has a lock of its own
+    uris = [real.uri, f"qemu+unix:///system?socket={here}", f"qemu+unix:///system?socket=/run/../{here}"]
+    drivers = [LibvirtHypervisor(uri, *place(real)) for uri in uris]
     gate = threading.Barrier(len(drivers))
 
     def slowly() -> Iterator[bytes]:

@@ -52,6 +52,8 @@ def numa(**said):
 CASES = [
     ("AllHostsFilter", {}, host(up=False), request(memory_mb=10**9), scene(), ""),
     ("RetryFilter", {}, host(), request(tried=frozenset({2})), scene(), ""),
+    ("RetryFilter", {}, host(), request(seeing=frozenset({1, 2})), scene(), ""),
+    ("RetryFilter", {}, host(), request(seeing=frozenset({2})), scene(), "does not see the disks of the server"),
     ("RetryFilter", {}, host(), request(tried=frozenset({1})), scene(), "was tried for this request and failed"),
     ("RequestedHostFilter", {}, host(), request(), scene(), ""),
     ("RequestedHostFilter", {}, host(), request(host="a"), scene(), ""),

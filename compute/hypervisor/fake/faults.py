@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, ParamSpec, TypeVar
@@ -18,6 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 FOR_EVER = 10**9
+LOOK_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,9 @@ class Fault:
     """What goes wrong, at which call of which verb (counted from 1; "*" is any verb).
 
     ``when`` is "before" the verb does its work or "after" it. ``times`` calls in a row are hit.
-    ``error`` is the name of one of the six errors, for "fail"; ``seconds`` is for "hang", after
-    which the call goes on, unless ``hanging.end()`` comes before. "kill" ends the process as SIGKILL does.
+    ``error`` is the name of one of the six errors, for "fail"; ``seconds`` is for "hang", after which the
+    call goes on, unless the host is healed (by any process) or ``hanging.end()`` (of this one) comes before.
+    "kill" ends the process as SIGKILL does.
     """
 
     verb: str
@@ -46,12 +49,14 @@ class Hanging:
         self._changed = threading.Condition()
         self._over = threading.Event()
 
-    def here(self, seconds: float) -> None:
+    def here(self, seconds: float, healed: Callable[[], bool]) -> None:
         """This thread's call hangs."""
         with self._changed:
             self._threads.add(threading.current_thread())
             over = self._over
-        over.wait(seconds)
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not over.wait(min(left, LOOK_SECONDS)) and not healed():
+            continue
 
     def returned(self) -> None:
         """This thread's call has returned, whether it hung or not. The thread may have others to make."""
@@ -83,7 +88,7 @@ class Faulty:
     def inject(self, fault: Fault) -> None:
         """Order trouble. Calls are counted from now on."""
         with self._state.change() as state:
-            state["faults"].append(asdict(fault) | {"seen": 0})
+            state["faults"].append(asdict(fault) | {"seen": 0, "id": uuid.uuid4().hex})
 
     def heal(self) -> None:
         """Cancel all faults, and bring the host back if it was down."""
@@ -128,9 +133,9 @@ def _troubled(method: Callable[P, R], recorded: bool) -> Callable[P, R]:
         if delay:
             time.sleep(delay)
         try:
-            _strike(faults, "before")
+            _strike(state, faults, "before")
             result = method(*args, **kwargs)
-            _strike(faults, "after")
+            _strike(state, faults, "after")
         finally:
             hanging.returned()
         return result
@@ -156,13 +161,18 @@ def _due(state: State, name: str) -> list[dict[str, Any]]:
     return due
 
 
-def _strike(faults: list[dict[str, Any]], when: str) -> None:
+def _strike(state: State, faults: list[dict[str, Any]], when: str) -> None:
     for fault in faults:
         if fault["when"] != when:
             continue
         if fault["do"] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if fault["do"] == "hang":
-            hanging.here(fault["seconds"])
+            hanging.here(fault["seconds"], functools.partial(_is_healed, state, fault["id"]))
         if fault["do"] == "fail":
             raise getattr(interface, fault["error"])(f"{fault['verb']} was told to fail")
+
+
+def _is_healed(state: State, fault_id: str) -> bool:
+    with state.change() as values:
+        return all(fault["id"] != fault_id for fault in values["faults"])

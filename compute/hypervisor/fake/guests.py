@@ -27,7 +27,9 @@ from compute.hypervisor.interface import (
 
 POLL_SECONDS = 0.02
 FIRST_PORT = 5900
-NEW: dict[str, Any] = {"power": PowerState.SHUTDOWN, "since": 0.0, "log": "", "saved": False, "passwords": {}}
+NEW: dict[str, Any] = {
+    "power": PowerState.SHUTDOWN, "since": 0.0, "log": "", "saved": False, "passwords": {}, "crossing": ""
+}  # fmt: skip
 
 
 class FakeSerial:
@@ -81,7 +83,7 @@ class FakeGuests(FakeHost):
         with self._state.change() as state:
             guests = {UUID(uuid): guest for uuid, guest in state["guests"].items()}
         return {
-            uuid: GuestUsage((time.time() - guest["since"]) / 10, guest["memory_mb"] // 2, 0, 0, 0, 0)
+            uuid: usage_of(guest, time.time() - guest["since"])
             for uuid, guest in guests.items()
             if guest["power"] == PowerState.RUNNING
         }
@@ -90,18 +92,9 @@ class FakeGuests(FakeHost):
     def define(self, guest: Guest) -> None:
         """See the interface."""
         with self._state.change() as state:
-            for disk in guest.disks:
-                if disk.volume not in state["volumes"]:
-                    raise Gone(f"The host has no volume {disk.volume!r}.")
+            self._check_disks(state, guest)
             old = NEW | state["guests"].get(str(guest.uuid), {})
-            new = {"name": guest.name, "vcpus": guest.vcpus, "memory_mb": guest.memory_mb, "managed": True}
-            room = {"max_vcpus": guest.max_vcpus, "max_memory_mb": guest.max_memory_mb}
-            devices = {
-                "disks": [disk.volume for disk in guest.disks],
-                "writable": [disk.volume for disk in guest.disks if not disk.read_only],
-                "nics": {nic.mac: str(nic.network) for nic in guest.nics},
-            }
-            state["guests"][str(guest.uuid)] = old | new | room | devices
+            state["guests"][str(guest.uuid)] = old | defined(guest)
         self._tell(guest.uuid, GuestEventKind.DEFINED)
 
     @verb
@@ -112,7 +105,7 @@ class FakeGuests(FakeHost):
                 return
             self._take_memory(guest, guests)
             log = f"[    0.000000] {guest['name']} booted on {self._state.name}\r\n"
-            guest.update(power=PowerState.RUNNING, since=time.time(), log=log, saved=False)
+            guest.update(power=PowerState.RUNNING, since=time.time(), log=log, saved=False, crossing="")
             sizes = {what: guest[what] for what in ("vcpus", "memory_mb")}
             guest["live"] = sizes | {f"max_{what}": guest[f"max_{what}"] or now for what, now in sizes.items()}
         self._tell(uuid, GuestEventKind.STARTED)
@@ -160,7 +153,7 @@ class FakeGuests(FakeHost):
         with self._changing(uuid) as (guest, _):
             if guest["saved"]:
                 return
-            _check_on(guest)
+            check_on(guest)
             guest.update(power=PowerState.SHUTDOWN, saved=True)
         self._hang_up(uuid)
         self._tell(uuid, GuestEventKind.STOPPED)
@@ -184,7 +177,7 @@ class FakeGuests(FakeHost):
     def inject_nmi(self, uuid: UUID) -> None:
         """See the interface. The guest says so in its log."""
         with self._changing(uuid) as (guest, _):
-            _check_on(guest)
+            check_on(guest)
             guest["log"] += "Kernel panic - not syncing: NMI\r\n"
 
     @verb
@@ -202,10 +195,15 @@ class FakeGuests(FakeHost):
         with self._changing(uuid) as (guest, _):
             return dict(guest["passwords"])
 
+    def _check_disks(self, state: dict[str, Any], guest: Guest) -> None:
+        for disk in guest.disks:
+            if disk.volume not in state["volumes"]:
+                raise Gone(f"The host has no volume {disk.volume!r}.")
+
     def _turn(self, uuid: UUID, power: PowerState, kind: GuestEventKind) -> None:
         """A guest that is on runs or stands still."""
         with self._changing(uuid) as (guest, _):
-            _check_on(guest)
+            check_on(guest)
             if guest["power"] == power:
                 return
             guest["power"] = power
@@ -255,6 +253,22 @@ class FakeGuests(FakeHost):
             port.close()
 
 
+def defined(guest: Guest) -> dict[str, Any]:
+    """What a host remembers of a guest's definition."""
+    return {
+        "name": guest.name,
+        "vcpus": guest.vcpus,
+        "memory_mb": guest.memory_mb,
+        "max_vcpus": guest.max_vcpus,
+        "max_memory_mb": guest.max_memory_mb,
+        "managed": True,
+        "disks": [disk.volume for disk in guest.disks],
+        "writable": [disk.volume for disk in guest.disks if not disk.read_only],
+        "nics": {nic.mac: str(nic.network) for nic in guest.nics},
+        "listen": guest.console_listen,
+    }
+
+
 class FakeConsoles(FakeGuests):
     """The screens and serial ports of guests. Nothing listens on a screen's port, unless the URI's ``vnc``
     (the port of the first guest) names one where something does."""
@@ -282,13 +296,29 @@ class FakeConsoles(FakeGuests):
     def _running(self, uuid: UUID) -> int:
         """The guest's place among all. Raises Gone, and Busy if it is off."""
         with self._changing(uuid) as (guest, guests):
-            _check_on(guest)
+            check_on(guest)
             return guests.index(guest)
 
 
-def _check_on(guest: dict[str, Any]) -> None:
+def check_on(guest: dict[str, Any]) -> None:
+    """Raises Busy for a guest that is off."""
     if guest["power"] not in ON:
         raise Busy("The guest is not running.")
+
+
+def usage_of(guest: dict[str, Any], seconds: float) -> GuestUsage:
+    """A guest that uses a tenth of a processor, and reads, writes and talks at an even pace."""
+    second = int(seconds)
+    return GuestUsage(
+        cpu_seconds=seconds / 10,
+        memory_used_mb=guest["memory_mb"] // 2,
+        disk_read_bytes=8192 * second,
+        disk_write_bytes=16_384 * second,
+        disk_read_requests=second,
+        disk_write_requests=2 * second,
+        network_receive_bytes=1000 * second,
+        network_transmit_bytes=2000 * second,
+    )
 
 
 def _observed(uuid: UUID, guest: dict[str, Any]) -> Observed:

@@ -31,9 +31,17 @@ class FakeHost(Faulty):
     uri: str
     _closed: threading.Event
 
+    @question
+    def ping(self) -> None:
+        """See the interface."""
+
     @verb
-    def prepare(self) -> None:
-        """Nothing is missing on a fake host."""
+    def prepare(self) -> tuple[str, ...]:
+        """See the interface. What is missing on a fake host is remembered as made."""
+        with self._state.change() as state:
+            made = () if state.get("prepared") else ("the storage pool fake",)
+            state["prepared"] = True
+        return made
 
     @question
     def facts(self) -> HostFacts:
@@ -43,7 +51,7 @@ class FakeHost(Faulty):
             hostname=self._state.name,
             uuid=str(uuids.uuid5(uuids.NAMESPACE_URL, self.uri)),
             hypervisor_type="fake",
-            hypervisor_version=1_000_000,
+            hypervisor_version=self._size("version", 1_000_000),
             libvirt_version=0,
             architecture="x86_64",
             domain_type="qemu",
@@ -108,12 +116,14 @@ class FakeNetworks(Faulty):
     """Networks and reservations, as a table."""
 
     @verb
-    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> None:
+    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> bool:
         """See the interface."""
         with self._state.change() as state:
+            made = str(network.uuid) not in state["networks"]
             state["networks"].setdefault(str(network.uuid), {})
         for one in reservations:
             self._reserve(network.uuid, one)
+        return made
 
     @verb
     def reserve(self, network: UUID, reservation: Reservation) -> None:

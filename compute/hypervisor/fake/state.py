@@ -1,7 +1,8 @@
 """What a fake host remembers, kept so that threads and processes see the same host.
 
 ``fake://NAME`` lives in this process. ``fake:///PATH?host=NAME`` lives in the SQLite file PATH, which
-several processes may share and which may hold many hosts.
+several processes may share and which may hold many hosts. Hosts of one place with the same ``storage``
+in their query have their volumes in common.
 """
 
 from __future__ import annotations
@@ -38,18 +39,19 @@ class State:
         self.options = dict(parse_qsl(parts.query))
         self.path = parts.path if parts.path.strip("/") else ""
         self.name = self.options.get("host") or parts.netloc or "fake"
+        self.storage = f"storage {self.options['storage']}" if "storage" in self.options else self.name
 
     @contextmanager
     def change(self) -> Iterator[dict[str, Any]]:
         """The host's state as one value; changes are kept if the block ends well, seen by all at once."""
-        with self._database() as database:
-            row = database.execute("SELECT state FROM hosts WHERE name = ?", [self.name]).fetchone()
-            before = row[0] if row else json.dumps(EMPTY)
-            state = json.loads(before)
-            yield state
-            after = json.dumps(state)
-            if after != before or row is None:
-                database.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?)", [self.name, after])
+        with self._database() as database, _row(database, self.name) as state:
+            if self.storage == self.name:
+                yield state
+                return
+            with _row(database, self.storage) as storage:
+                state["volumes"] = storage["volumes"]
+                yield state
+                storage["volumes"], state["volumes"] = state["volumes"], {}
 
     def note(self, kind: str, text: str) -> None:
         """Remember that something happened: an event, a call."""
@@ -65,15 +67,15 @@ class State:
     def write(self, volume: str, data: bytes | None) -> None:
         """Keep a volume's content; None forgets it."""
         with self._database() as database:
-            database.execute("DELETE FROM contents WHERE host = ? AND volume = ?", [self.name, volume])
+            database.execute("DELETE FROM contents WHERE host = ? AND volume = ?", [self.storage, volume])
             if data is not None:
-                database.execute("INSERT INTO contents VALUES (?, ?, ?)", [self.name, volume, data])
+                database.execute("INSERT INTO contents VALUES (?, ?, ?)", [self.storage, volume, data])
 
     def read(self, volume: str) -> bytes | None:
         """A volume's content, if it was kept."""
         query = "SELECT data FROM contents WHERE host = ? AND volume = ?"
         with self._database() as database:
-            row = database.execute(query, [self.name, volume]).fetchone()
+            row = database.execute(query, [self.storage, volume]).fetchone()
             return row[0] if row else None
 
     def forget(self) -> None:
@@ -102,6 +104,18 @@ class State:
             database.execute("ROLLBACK")
             raise
         database.execute("COMMIT")
+
+
+@contextmanager
+def _row(database: sqlite3.Connection, name: str) -> Iterator[dict[str, Any]]:
+    """A row's value, written back if it changes."""
+    row = database.execute("SELECT state FROM hosts WHERE name = ?", [name]).fetchone()
+    before = row[0] if row else json.dumps(EMPTY)
+    state = json.loads(before)
+    yield state
+    after = json.dumps(state)
+    if after != before or row is None:
+        database.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?)", [name, after])
 
 
 def _opened(path: str) -> sqlite3.Connection:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import struct
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from compute.hypervisor.fake.faults import question, verb
 from compute.hypervisor.fake.host import FakeHost
 from compute.hypervisor.interface import Busy, Failed, Gone, NoSpace, PowerState
 
 KEPT_BYTES = 4 * 1024**2  # of a larger volume only the size is kept, and it reads as zeros
+KNOWN = ("size", "base_of", "snapshots")  # of a qcow2 volume, besides its content
+PIECES = 8  # a file comes in so many at least, that there is something to tell of its progress
 
 
 def kept_content(volume: str, snapshot: str) -> str:
     """The name under which the content of a volume at a snapshot is kept; no volume is called so."""
     return f"{volume}@{snapshot}"
+
+
+def disk_size(file: bytes | None) -> int:
+    """The size of the disk in a qcow2 file, as its header says; 0 of a file that was not kept."""
+    return int(struct.unpack_from(">Q", file, 24)[0]) if file else 0
 
 
 class FakeStorage(FakeHost):
@@ -62,22 +71,18 @@ class FakeStorage(FakeHost):
         self._store(volume, iter(lambda: content.read(1024**2), b""), size_bytes)
         if format != "qcow2":
             return
-        header = self._state.read(volume)
-        size = struct.unpack_from(">Q", header, 24)[0] if header else size_bytes
+        size = disk_size(self._state.read(volume)) or size_bytes
         with self._state.change() as state:
             state["volumes"][volume] = {"size": size, "format": format, "file_bytes": size_bytes}
 
     @question
     def download(self, volume: str, offset: int = 0, length: int = 0) -> Iterator[bytes]:
         """See the interface."""
-        with self._state.change() as state:
-            if volume not in state["volumes"]:
-                raise Gone(f"The host has no volume {volume!r}.")
-            size = state["volumes"][volume].get("file_bytes", state["volumes"][volume]["size"])
+        size, data = self._file(volume)
         end = min(size, offset + length) if length else size
-        data = self._state.read(volume)
-        for start in range(offset, end, KEPT_BYTES):
-            stop = min(end, start + KEPT_BYTES)
+        piece = min(KEPT_BYTES, size // PIECES + 1)
+        for start in range(offset, end, piece):
+            stop = min(end, start + piece)
             yield (data or b"")[start:stop].ljust(stop - start, b"\0")
 
     @verb
@@ -117,6 +122,31 @@ class FakeStorage(FakeHost):
                 raise Gone(f"The host has no volume {volume!r}.")
             one = state["volumes"][volume]
             return int(one.get("file_bytes", one["size"] // 2))
+
+    def _file(self, volume: str) -> tuple[int, bytes | None]:
+        """How large the volume's file is, and what is in it, if that was kept. Raises Gone."""
+        with self._state.change() as state:
+            if volume not in state["volumes"]:
+                raise Gone(f"The host has no volume {volume!r}.")
+            one = state["volumes"][volume]
+        if one["format"] == "qcow2" and "file_bytes" not in one:
+            packed = self._packed(volume, one)
+            return len(packed), packed
+        return one.get("file_bytes", one["size"]), self._state.read(volume)
+
+    def _packed(self, volume: str, one: dict[str, Any]) -> bytes:
+        """The file of a qcow2 volume that was made here: what is known of it, as JSON."""
+        names = {"": volume} | {name: kept_content(volume, name) for name in one.get("snapshots", ())}
+        contents = {name: self._state.read(kept) for name, kept in names.items()}
+        kept = {name: base64.b64encode(data).decode() for name, data in contents.items() if data is not None}
+        return json.dumps({**{key: one[key] for key in KNOWN if key in one}, "contents": kept}).encode()
+
+    def _unpacked(self, volume: str, file: bytes) -> dict[str, Any]:
+        """The reverse: keeps the contents, and returns what is known of the volume."""
+        packed = json.loads(file)
+        for name, data in packed["contents"].items():
+            self._state.write(kept_content(volume, name) if name else volume, base64.b64decode(data))
+        return {"format": "qcow2"} | {key: packed[key] for key in KNOWN if key in packed}
 
     def _forget_volume(self, volume: str) -> None:
         with self._state.change() as state:

@@ -15,7 +15,7 @@ from uuid import UUID
 import libvirt
 from lxml import etree
 
-from compute.hypervisor.interface import Busy, Failed, VncEndpoint
+from compute.hypervisor.interface import Busy, Failed, Unsupported, VncEndpoint
 from compute.hypervisor.libvirt import xml, xml_storage
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
@@ -108,10 +108,12 @@ class Consoles:
 
     @plain_errors()
     def vnc(self, uuid: UUID) -> VncEndpoint:
-        """See the interface. Raises Gone, and Busy while the guest is off: it has no screen then."""
+        """See the interface. Raises Gone, Busy while it is off, and Unsupported where it has no such screen."""
         description = etree.fromstring(self._session.domain(uuid).XMLDesc())
         graphics = description.find("devices/graphics[@type='vnc']")
-        if graphics is None or int(graphics.get("port", "-1")) < 0:
+        if graphics is None:
+            raise Unsupported("The guest has no VNC screen.")
+        if int(graphics.get("port", "-1")) < 0:
             raise Busy("The guest is not running.")
         return VncEndpoint(graphics.get("listen", "127.0.0.1"), int(graphics.get("port", "")))
 

@@ -28,10 +28,18 @@ class Facts:
     _refreshed_at: float
 
     @plain_errors()
-    def prepare(self) -> None:
+    def ping(self) -> None:
+        """See the interface."""
+        self._session.connection().getLibVersion()
+
+    @plain_errors()
+    def prepare(self) -> tuple[str, ...]:
         """See the interface: the two pools, running and started with the host."""
-        self._ensure_pool(self._session.pool_name, self._session.pool_path, "0711")
-        self._ensure_pool(self._session.console_pool_name, self._session.console_path, "0700")
+        pools = (
+            (self._session.pool_name, self._session.pool_path, "0711"),
+            (self._session.console_pool_name, self._session.console_path, "0700"),
+        )
+        return tuple(f"the storage pool {name} in {path}" for name, path, mode in pools if self._made(name, path, mode))
 
     @plain_errors()
     def facts(self) -> HostFacts:
@@ -61,14 +69,15 @@ class Facts:
         )
 
     # within ---------------------------------------------------------------------------------------
-    def _ensure_pool(self, name: str, path: str, mode: str) -> None:
-        connection = self._session.connection()
+    def _made(self, name: str, path: str, mode: str) -> bool:
+        """The pool is there, runs and starts with the host; whether it had to be made."""
+        connection, made = self._session.connection(), False
         try:
             pool = connection.storagePoolLookupByName(name)
         except libvirt.libvirtError as error:
             if not has_code(error, libvirt.VIR_ERR_NO_STORAGE_POOL):
                 raise
-            pool = connection.storagePoolDefineXML(xml.to_string(xml_storage.pool(name, path, mode)))
+            pool, made = connection.storagePoolDefineXML(xml.to_string(xml_storage.pool(name, path, mode))), True
         if not pool.isActive():
             try:
                 pool.build(0)
@@ -78,6 +87,7 @@ class Facts:
                     raise
         if not pool.autostart():
             pool.setAutostart(1)
+        return made
 
     def _space(self) -> tuple[int, int]:
         pool = self._session.pool()

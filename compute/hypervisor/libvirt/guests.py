@@ -9,16 +9,21 @@ from typing import Any
 from uuid import UUID
 
 import libvirt
+from lxml import etree
 
 from compute.hypervisor.interface import Gone, Guest, GuestUsage, Observed, PowerState
 from compute.hypervisor.libvirt import xml
-from compute.hypervisor.libvirt.consoles import Consoles
+from compute.hypervisor.libvirt.adoption import Adoption
 from compute.hypervisor.libvirt.copies import Copies
 from compute.hypervisor.libvirt.devices import Devices
+from compute.hypervisor.libvirt.diagnostics import Diagnostics, memory_used_kib
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
-from compute.hypervisor.libvirt.facts import Facts
 from compute.hypervisor.libvirt.growth import Growth
+from compute.hypervisor.libvirt.inspection import Inspection
 from compute.hypervisor.libvirt.interruptions import Interruptions
+from compute.hypervisor.libvirt.migration import Migration
+from compute.hypervisor.libvirt.moving import Moving
+from compute.hypervisor.libvirt.power import POWER_STATES, cut_power, has_our_mark
 from compute.hypervisor.libvirt.snapshots import Snapshots
 
 POLL_SECONDS = 0.05
@@ -37,27 +42,15 @@ USAGE_STATS = (
     | libvirt.VIR_DOMAIN_STATS_INTERFACE
 )
 
-# libvirt's states as Nova's. A guest that is shutting down still runs.
-POWER_STATES = {
-    libvirt.VIR_DOMAIN_NOSTATE: PowerState.NOSTATE,
-    libvirt.VIR_DOMAIN_RUNNING: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_BLOCKED: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_PAUSED: PowerState.PAUSED,
-    libvirt.VIR_DOMAIN_SHUTDOWN: PowerState.RUNNING,
-    libvirt.VIR_DOMAIN_SHUTOFF: PowerState.SHUTDOWN,
-    libvirt.VIR_DOMAIN_CRASHED: PowerState.CRASHED,
-    libvirt.VIR_DOMAIN_PMSUSPENDED: PowerState.SUSPENDED,
-}
 
-
-class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles):
+class Guests(Diagnostics, Growth, Interruptions, Migration, Snapshots, Devices, Copies, Moving, Inspection, Adoption):
     """The verbs about guests. They stand on the host's facts, storage and console logs."""
 
     _managed: dict[UUID, bool]
 
     @plain_errors()
     def guests(self) -> dict[UUID, Observed]:
-        """See the interface. One call, and one more for each guest that this process never saw."""
+        """See the interface. One call, and one more for each guest that is not known to be ours."""
         stats = self._session.connection().getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE, 0)
         found = (self._observed(domain, values.get("state.state", 0)) for domain, values in stats)
         return {one.uuid: one for one in found}
@@ -86,14 +79,7 @@ class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles)
     @plain_errors()
     def define(self, guest: Guest) -> None:
         """See the interface."""
-        facts = self.facts()
-        place = xml.Place(
-            domain_type=facts.domain_type,
-            architecture=facts.architecture,
-            console_log=self.make_console_log(guest.uuid),
-            sources=tuple(self.disk_source(disk) for disk in guest.disks),
-        )
-        self._session.connection().defineXMLFlags(xml.to_string(xml.domain(guest, place)), 0)
+        self._session.connection().defineXMLFlags(xml.to_string(self.definition(guest)), 0)
         self._managed[guest.uuid] = True
 
     @plain_errors()
@@ -121,7 +107,7 @@ class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles)
     def destroy(self, uuid: UUID) -> None:
         """See the interface. Raises Gone."""
         domain = self._session.domain(uuid)
-        _cut_power(domain)
+        cut_power(domain)
         if domain.hasManagedSaveImage():
             domain.managedSaveRemove()
 
@@ -130,7 +116,7 @@ class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles)
         """See the interface."""
         try:
             domain = self._session.domain(uuid)
-            _cut_power(domain)
+            cut_power(domain)
             domain.undefineFlags(UNDEFINE_ALL)
         except Gone:
             pass
@@ -141,10 +127,21 @@ class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles)
         self.delete_console_log(uuid)
 
     # within ---------------------------------------------------------------------------------------
+    def definition(self, guest: Guest) -> etree._Element:
+        """The guest as this host is to define it; its console log is there. Raises Gone for a disk that is not."""
+        facts = self.facts()
+        place = xml.Place(
+            domain_type=facts.domain_type,
+            architecture=facts.architecture,
+            console_log=self.make_console_log(guest.uuid),
+            sources=tuple(self.disk_source(disk) for disk in guest.disks),
+        )
+        return xml.domain(guest, place)
+
     def _observed(self, domain: Any, state: int) -> Observed:
         uuid = UUID(domain.UUIDString())
-        if uuid not in self._managed:
-            self._managed[uuid] = _has_our_mark(domain)
+        if not self._managed.get(uuid):  # one that is not may be adopted at any time
+            self._managed[uuid] = has_our_mark(domain)
         return Observed(
             uuid=uuid,
             name=domain.name(),
@@ -163,7 +160,7 @@ class Guests(Growth, Interruptions, Snapshots, Devices, Copies, Facts, Consoles)
                 return False
             now = time.monotonic()
             if now >= deadline or state in (libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_CRASHED):
-                _cut_power(domain)
+                cut_power(domain)
                 return True
             if now >= press_at:
                 _press_power_button(domain)
@@ -178,44 +175,19 @@ def usage_of(values: dict[str, Any]) -> GuestUsage:
     def total(kind: str, what: str) -> int:
         return sum(values.get(f"{kind}.{number}.{what}", 0) for number in range(values.get(f"{kind}.count", 0)))
 
-    if "balloon.available" in values and "balloon.unused" in values:  # the guest itself says
-        memory_kib = values["balloon.available"] - values["balloon.unused"]
-    else:
-        memory_kib = values.get("balloon.rss", values.get("balloon.current", 0))
     return GuestUsage(
         cpu_seconds=values.get("cpu.time", 0) / 1e9,
-        memory_used_mb=memory_kib // 1024,
+        memory_used_mb=memory_used_kib(values) // 1024,
         disk_read_bytes=total("block", "rd.bytes"),
         disk_write_bytes=total("block", "wr.bytes"),
+        disk_read_requests=total("block", "rd.reqs"),
+        disk_write_requests=total("block", "wr.reqs"),
         network_receive_bytes=total("net", "rx.bytes"),
         network_transmit_bytes=total("net", "tx.bytes"),
     )
-
-
-def _has_our_mark(domain: Any) -> bool:
-    try:
-        domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, xml.NAMESPACE)
-    except libvirt.libvirtError as error:
-        if has_code(error, libvirt.VIR_ERR_NO_DOMAIN_METADATA, libvirt.VIR_ERR_NO_DOMAIN):
-            return False
-        raise
-    return True
 
 
 def _press_power_button(domain: Any) -> None:
     """No error ends the wait: a guest that dies at this moment is off, and any other is asked again, then cut off."""
     with suppress(libvirt.libvirtError):
         domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
-
-
-def _cut_power(domain: Any) -> None:
-    _if_on(domain.destroy)
-
-
-def _if_on(call: Callable[[], object]) -> None:
-    """Do it; that the guest is off by now is no error."""
-    try:
-        call()
-    except libvirt.libvirtError as error:
-        if not has_code(error, libvirt.VIR_ERR_OPERATION_INVALID):
-            raise

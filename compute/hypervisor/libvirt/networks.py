@@ -19,12 +19,10 @@ from uuid import UUID
 import libvirt
 from lxml import etree
 
-from compute.hypervisor.interface import Failed, NetworkSpec, Reservation, mac_for
+from compute.hypervisor.interface import RESERVED_AHEAD, Failed, NetworkSpec, Reservation, mac_for
 from compute.hypervisor.libvirt import xml, xml_network
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
 from compute.hypervisor.libvirt.session import Session
-
-RESERVED_AHEAD = 4096  # a /20; libvirt defines and starts such a network in 0.15 s
 
 LIVE = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
 CONFIG = libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG
@@ -41,16 +39,18 @@ class Networks:
     _network_lock: threading.Lock
 
     @plain_errors()
-    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> None:
+    def ensure_network(self, network: NetworkSpec, reservations: Iterable[Reservation] = ()) -> bool:
         """See the interface. A network that has changed takes up the new values at its next start."""
         with self._network_lock:
             handle = self._network(network.uuid)
+            made = handle is None
             if handle is None or self._specs.get(network.uuid) != network:
                 handle = self._define(network, handle)
                 self._specs[network.uuid] = network
             self._bring_up(handle)
         for reservation in reservations:
             self.reserve(network.uuid, reservation)
+        return made
 
     @plain_errors()
     def reserve(self, network: UUID, reservation: Reservation) -> None:

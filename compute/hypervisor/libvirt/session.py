@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
+from collections.abc import Iterator
+from concurrent.futures import TimeoutError as NotYet
+from contextlib import contextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID
 
 import libvirt
 
 from compute.hypervisor import fence
-from compute.hypervisor.interface import Gone, Unreachable, Unsupported
-from compute.hypervisor.libvirt import event_loop
+from compute.hypervisor.interface import Gone, Unsupported
+from compute.hypervisor.libvirt import event_loop, opening
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
-
-# A host that is silent for 5 s is asked three times more: after 20 s its calls fail, not hang.
-KEEPALIVE_INTERVAL = 5
-KEEPALIVE_COUNT = 3
-CONNECT_SECONDS = 5.0
-PORTS = {"qemu+tcp": 16509, "qemu+tls": 16514}
+from compute.hypervisor.ways import Ways
 
 # Connections of a parent process. Python must never free them here: closing one would say goodbye
 # to the host over the socket that the parent still uses.
@@ -31,17 +27,19 @@ class Session:
     """The host's connection and the handles that all parts of the driver need.
 
     ``pool`` names the storage pool, ``pool_path`` is its folder on the host; the pool of the
-    console logs is called ``<pool>-console`` and lies beside it.
+    console logs is called ``<pool>-console`` and lies beside it. ``ways`` are those to the host.
     """
 
-    def __init__(self, uri: str, pool: str, pool_path: str) -> None:
+    def __init__(self, uri: str, pool: str, pool_path: str, ways: Ways) -> None:
         self.uri = uri
+        self.ways = ways
         self.pool_name = pool
         self.pool_path = pool_path.rstrip("/")
         self.console_pool_name = f"{pool}-console"
         self.console_path = f"{self.pool_path}-console"
         self._lock = threading.Lock()
         self._connection: Any = None
+        self._opening: opening.Opening | None = None
         self._process = 0
         self._pools: dict[str, Any] = {}
 
@@ -76,7 +74,18 @@ class Session:
         """
         if not event_loop.ensure():
             raise Unsupported("This process inherited a connection to libvirt and cannot wait for events.")
-        return self._open()
+        return opening.open_now(self.uri, self.ways)
+
+    @contextmanager
+    def own_connection(self) -> Iterator[Any]:
+        """A connection that nothing else uses, for one long call. In a forked process it has no keepalive."""
+        fence.check()
+        connection = opening.open_now(self.uri, self.ways)
+        try:
+            yield connection
+        finally:
+            with suppress(libvirt.libvirtError):  # it may be what was lost
+                connection.close()
 
     def close(self) -> None:
         """Let the connection go. A later call opens a new one."""
@@ -100,41 +109,22 @@ class Session:
     def _forget_parent(self) -> None:
         if self._connection is not None:
             _of_the_parent.extend([self._connection, self._pools])
-        self._connection, self._pools, self._process = None, {}, os.getpid()
+        if self._opening is not None:
+            _of_the_parent.append(self._opening)
+        self._connection, self._pools, self._opening, self._process = None, {}, None, os.getpid()
 
     def _open(self) -> Any:
-        keeps_alive = event_loop.ensure()
-        _check_port(self.uri)
-        with plain_errors():
-            connection = libvirt.open(without_prompts(self.uri))
-            if keeps_alive:
-                self._keep_alive(connection)
-            return connection
-
-    def _keep_alive(self, connection: Any) -> None:
+        """The connection of the attempt that is under way, or of a new one. Raises Unreachable."""
+        if self._opening is not None and not self._opening.is_of_use:
+            self._opening.leave()
+            self._opening = None
+        self._opening = attempt = self._opening or opening.Opening(self.uri, self.ways)
         try:
-            connection.setKeepAlive(KEEPALIVE_INTERVAL, KEEPALIVE_COUNT)
-        except libvirt.libvirtError as error:  # drivers inside this process (test:///) have no wire
-            if not has_code(error, libvirt.VIR_ERR_NO_SUPPORT):
-                raise
-
-
-def without_prompts(uri: str) -> str:
-    """The URI, told that nobody is there to type a password: ssh fails at once instead of waiting."""
-    parts = urlsplit(uri)
-    if not parts.scheme.endswith("+ssh") or "no_tty=" in parts.query:
-        return uri
-    query = f"{parts.query}&no_tty=1" if parts.query else "no_tty=1"
-    return urlunsplit(parts._replace(query=query))
-
-
-def _check_port(uri: str) -> None:
-    """libvirt has no limit for a connection attempt; the kernel's is two minutes. Ours is short."""
-    parts = urlsplit(uri)
-    if parts.scheme not in PORTS or not parts.hostname:
-        return
-    address = (parts.hostname, parts.port or PORTS[parts.scheme])
-    try:
-        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
-    except OSError as error:
-        raise Unreachable(f"{parts.hostname} does not answer on port {address[1]}: {error}") from error
+            found = attempt.result()
+        except NotYet:
+            raise opening.late(self.uri) from None
+        except BaseException:
+            self._opening = None
+            raise
+        self._opening = None
+        return found

@@ -29,9 +29,11 @@ from compute.hypervisor.libvirt.errors import error_class, has_code, plain_error
 from compute.hypervisor.libvirt.session import Session
 
 DATA = re.compile(r"(?P<base>.+)\.data-[0-9a-f]{8}")
+MARKER = "nacelle-pool-"  # begins the name of the volume that says which storage this is
 CHUNK = 256 * 1024  # libvirt's largest stream packet is a little below
 HOLE = 64 * 1024  # zeros of this size and more are not sent
 ZEROS = bytes(HOLE)
+AT_HOLE = -3  # what a stream answers instead of the zeros of a hole (virStreamRecvFlags)
 COPY_SECONDS = 3600.0  # a copy on the host takes no longer
 POLL_SECONDS = 0.2
 ABANDONED_SECONDS = 3600.0  # content that nobody has written to for so long has no uploader any more
@@ -50,8 +52,8 @@ class Storage:
         found = {}
         for volume in self._session.pool().listAllVolumes():
             name = volume.name()
-            if name.startswith(prefix) and not DATA.fullmatch(name):
-                with _ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
+            if name.startswith(prefix) and not DATA.fullmatch(name) and not name.startswith(MARKER):
+                with ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
                     found[name] = volume.info()[1]
         return found
 
@@ -64,6 +66,9 @@ class Storage:
     def ensure_base(self, volume: str, size_bytes: int, open_raw: Callable[[], Iterator[bytes]]) -> bool:
         """See the interface, and this module's first lines for how."""
         with _transfers[self._session.uri, self._session.pool_name, volume]:
+            if self._base_content(volume) is not None:
+                return False
+            self.look_anew()  # another host with the same storage may have brought it
             if self._base_content(volume) is not None:
                 return False
             self._delete(volume)  # not ours, or broken: a base that is not whole has no content
@@ -135,13 +140,13 @@ class Storage:
         """
         pool = self._session.pool()
         source = pool.storageVolLookupByName(volume)
-        self._delete_when_written(target)
+        _when_free(lambda: self._delete(target))  # a copy that the host is still making is waited for
         backing = etree.fromstring(source.XMLDesc()).findtext("backingStore/path")
         element = xml_storage.volume(target, source.info()[1], "qcow2", backing)
         try:
             pool.createXMLFrom(xml.to_string(element), source, 0)
         except BaseException:
-            with _ignoring():
+            with ignoring():
                 self._delete(target)
             raise
 
@@ -164,14 +169,24 @@ class Storage:
         path, backing = f"{self._session.pool_path}/{disk.volume}", description.findtext("backingStore/path")
         if disk.format == "raw":
             return xml.DiskSource(self._own_content(disk.volume, backing) or path)
-        if backing is not None and not self._is_content(backing):
+        if backing is not None and self.base_of(backing) is None:
             raise Failed(f"The volume {disk.volume!r} stands on a file that is no base.")
         return xml.DiskSource(path, backing)
+
+    def base_of(self, path: str) -> str | None:
+        """The name of the base whose content lies at this path; None when it is no base's."""
+        folder, _, name = path.rpartition("/")
+        match = DATA.fullmatch(name)
+        return match["base"] if match is not None and folder == self._session.pool_path else None
+
+    def look_anew(self) -> None:
+        """libvirt reads the pool's folder again. It does not while it makes a copy there, which is waited for."""
+        _when_free(lambda: self._session.pool().refresh())
 
     # within ---------------------------------------------------------------------------------------
     def _describe(self, volume: str) -> Any:
         """The volume's XML, or None."""
-        with _ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
+        with ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
             return etree.fromstring(self._session.pool().storageVolLookupByName(volume).XMLDesc())
         return None
 
@@ -184,10 +199,6 @@ class Storage:
         match = DATA.fullmatch(backing or "")
         own = match is not None and match["base"] == f"{self._session.pool_path}/{volume}"
         return backing if own else None
-
-    def _is_content(self, path: str) -> bool:
-        folder, _, name = path.rpartition("/")
-        return folder == self._session.pool_path and DATA.fullmatch(name) is not None
 
     def _create(self, volume: str, size_bytes: int, format: str = "raw", backing: str | None = None) -> Any:
         """Create it, or find that it is there."""
@@ -207,20 +218,8 @@ class Storage:
             self._delete(data)
 
     def _delete(self, volume: str) -> None:
-        with _ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
+        with ignoring(libvirt.VIR_ERR_NO_STORAGE_VOL):
             self._session.pool().storageVolLookupByName(volume).delete()
-
-    def _delete_when_written(self, volume: str) -> None:
-        """Delete it; a copy that the host is still making is waited for."""
-        deadline = time.monotonic() + COPY_SECONDS
-        while True:
-            try:
-                self._delete(volume)
-                return
-            except libvirt.libvirtError as error:
-                if error_class(error) is not Busy or time.monotonic() > deadline:
-                    raise
-            time.sleep(POLL_SECONDS)
 
     def _sweep(self, base: str, newest: str | None) -> None:
         """Delete content of this base that no name refers to: what dead uploaders left behind.
@@ -250,9 +249,12 @@ class Storage:
 
     def _receive(self, volume: Any, offset: int, length: int) -> Iterator[bytes]:
         with self._stream() as stream:
-            volume.download(stream, offset, length, 0)
-            while data := stream.recv(CHUNK):
-                yield data
+            volume.download(stream, offset, length, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM)
+            while data := stream.recvFlags(CHUNK, libvirt.VIR_STREAM_RECV_STOP_AT_HOLE):
+                if data == AT_HOLE:
+                    yield from _zeros(stream.recvHole())
+                else:
+                    yield data
 
     @contextmanager
     def _stream(self) -> Iterator[Any]:
@@ -261,10 +263,28 @@ class Storage:
         try:
             yield stream
         except BaseException:
-            with _ignoring():
+            with ignoring():
                 stream.abort()
             raise
         stream.finish()
+
+
+def _zeros(count: int) -> Iterator[bytes]:
+    for start in range(0, count, HOLE):
+        yield ZEROS[: min(HOLE, count - start)]
+
+
+def _when_free(call: Callable[[], object]) -> None:
+    """Do it, when the host is not busy with it any more. Raises what it raises, after ``COPY_SECONDS`` also Busy."""
+    deadline = time.monotonic() + COPY_SECONDS
+    while True:
+        try:
+            call()
+            return
+        except libvirt.libvirtError as error:
+            if error_class(error) is not Busy or time.monotonic() > deadline:
+                raise
+        time.sleep(POLL_SECONDS)
 
 
 def _send_sparse(stream: Any, chunks: Iterable[bytes]) -> int:
@@ -295,7 +315,7 @@ def _send_all(stream: Any, block: memoryview) -> None:
 
 
 @contextmanager
-def _ignoring(*codes: int) -> Iterator[None]:
+def ignoring(*codes: int) -> Iterator[None]:
     """Errors of these codes are an answer, not a failure; without codes, all of them."""
     try:
         yield

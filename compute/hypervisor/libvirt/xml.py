@@ -6,7 +6,7 @@ The reference is https://libvirt.org/formatdomain.html. The order of elements is
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from lxml import etree
@@ -18,7 +18,8 @@ from compute.hypervisor.libvirt.xml_network import network_name
 Element = etree._Element
 
 NAMESPACE = "urn:nacelle:instance:1"
-N = ElementMaker(namespace=NAMESPACE, nsmap={"nacelle": NAMESPACE})
+PREFIX = "nacelle"
+N = ElementMaker(namespace=NAMESPACE, nsmap={PREFIX: NAMESPACE})
 
 # What XML 1.0 cannot hold (section 2.2 of its specification), and line breaks, which libvirt refuses
 # in a name or title.
@@ -101,8 +102,17 @@ def vcpu(guest: Guest) -> Element:
 
 def metadata(guest: Guest) -> Element:
     """Our mark on the guest, with what a person with nothing but this host would want to know."""
-    items = [N.item(text(value), key=text(key)) for key, value in guest.metadata]
-    return E.metadata(N.instance(*items, *(_port(nic) for nic in guest.nics)))
+    return E.metadata(mark(guest.metadata, *(_port(nic) for nic in guest.nics)))
+
+
+def mark(metadata: Iterable[tuple[str, str]], *more: Element) -> Element:
+    """The element that says whose a guest is."""
+    return N.instance(*(N.item(text(value), key=text(key)) for key, value in metadata), *more)
+
+
+def bare_mark(metadata: Iterable[tuple[str, str]]) -> Element:
+    """The same without its namespace, as libvirt takes it for a guest that is there: it adds that itself."""
+    return E.instance(*(E.item(text(value), key=text(key)) for key, value in metadata))
 
 
 def _port(nic: Nic) -> Element:
@@ -232,7 +242,12 @@ def interface(nic: Nic) -> Element:
 
 def serial(log_file: str) -> Element:
     """The serial port; virtlogd writes what the guest says there into the file, anew at each start."""
-    return E.serial(E.log(file=log_file, append="off"), E.target(port="0"), type="pty")
+    return E.serial(serial_log(log_file), E.target(port="0"), type="pty")
+
+
+def serial_log(log_file: str) -> Element:
+    """What a serial port says goes into this file."""
+    return E.log(file=log_file, append="off")
 
 
 def agent_channel() -> Element:

@@ -14,6 +14,7 @@ from compute.hypervisor.interface import BRIDGE_PREFIX, Failed, NetworkSpec, Res
 
 Element = etree._Element
 
+OUR_PREFIX = "nacelle-"  # what the names of our networks begin with
 # RFC 1123, section 2.1, one label. Nothing else may reach the DHCP server's files (OSSA-2021-005).
 HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
@@ -21,7 +22,7 @@ MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 def network_name(uuid: UUID) -> str:
     """libvirt's name for a network of ours."""
-    return f"nacelle-{uuid}"
+    return f"{OUR_PREFIX}{uuid}"
 
 
 def bridge_name(uuid: UUID) -> str:

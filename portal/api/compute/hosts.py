@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from django.db.models import QuerySet
@@ -11,8 +14,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.errors import NotFound
+from compute.hosts.uptime import uptimes
 from compute.models import Host, Instance
-from portal.api.compute.actions import NotServed
 from portal.api.compute.base import ComputeView, as_uuid, call
 from portal.api.compute.server_query import flag
 from portal.api.paging import limit_of, next_link
@@ -76,7 +79,7 @@ DETAIL: Shape[Host] = Shape(
     field("service", _service),
     field("cpu_info", lambda row, view: json.dumps(_cpu_info(row, view)), until="2.27"),
     field("cpu_info", _cpu_info, since="2.28", until="2.87"),
-    field("current_workload", lambda row, view: 0, until="2.87"),
+    field("current_workload", lambda row, view: view.workloads[row.pk], until="2.87"),
     field("vcpus", lambda row, view: row.vcpus, until="2.87"),
     field("vcpus_used", lambda row, view: row.vcpus_used, until="2.87"),
     field("memory_mb", lambda row, view: row.memory_mb, until="2.87"),
@@ -87,12 +90,29 @@ DETAIL: Shape[Host] = Shape(
     field("free_disk_gb", lambda row, view: row.disk_gb - disk_used(row), until="2.87"),
     field("disk_available_least", lambda row, view: row.disk_gb - disk_used(row), until="2.87"),
     field("running_vms", lambda row, view: row.instances_used, until="2.87"),
-    field("uptime", lambda row, view: None, since="2.88"),
+    field("uptime", lambda row, view: view.uptimes.get(row.pk), since="2.88"),
 )
 SHAPES = (BRIEF, DETAIL)
 
 
-class HypervisorList(ComputeView):
+class HostsView(ComputeView):
+    """What is read beside the hosts' rows, for all that are shown at once."""
+
+    shown: Sequence[Host] = ()
+
+    @cached_property
+    def workloads(self) -> Counter[int]:
+        """On how many of each host's instances something is under way."""
+        busy = Instance.objects.alive().filter(host__in=self.shown, task_state__isnull=False)
+        return Counter(busy.order_by().values_list("host_id", flat=True))
+
+    @cached_property
+    def uptimes(self) -> dict[int, str]:
+        """How long each host has been running, of those that are up."""
+        return uptimes(self.shown)
+
+
+class HypervisorList(HostsView):
     """What the lists share."""
 
     def answer(self, shape: Shape[Host]) -> Response:
@@ -106,7 +126,7 @@ class HypervisorList(ComputeView):
                 if not rows.exists():
                     raise NotFound(f"No hypervisor matching '{pattern[:60]}' could be found.")
         limit = limit_of(query) if self.at("2.33") else 1_000_000
-        found = list(self._after_marker(rows)[:limit])
+        found = self.shown = list(self._after_marker(rows)[:limit])
         body: dict[str, Any] = {"hypervisors": [shape.render(row, self.version, self) for row in found]}
         add_servers(self, found, body["hypervisors"])
         if found and len(found) == limit:
@@ -141,7 +161,7 @@ class HypervisorsDetail(HypervisorList):
         return self.answer(DETAIL)
 
 
-class HypervisorView(ComputeView):
+class HypervisorView(HostsView):
     """/os-hypervisors/{id}"""
 
     @call("os_compute_api:os-hypervisors")
@@ -149,6 +169,7 @@ class HypervisorView(ComputeView):
         """Show a host."""
         self.known_query("with_servers", strict_since="2.53")
         row = find_host(self, hypervisor_id)
+        self.shown = [row]
         body = DETAIL.render(row, self.version, self)
         add_servers(self, [row], [body])
         return Response({"hypervisor": body})
@@ -170,7 +191,7 @@ class HypervisorStatistics(ComputeView):
             "local_gb": sum(row.disk_gb for row in rows),
             "local_gb_used": sum(disk_used(row) for row in rows),
             "running_vms": sum(row.instances_used for row in rows),
-            "current_workload": 0,
+            "current_workload": Instance.objects.alive().filter(host__in=rows, task_state__isnull=False).count(),
         }
         sums["free_ram_mb"] = sums["memory_mb"] - sums["memory_mb_used"]
         sums["free_disk_gb"] = sums["disk_available_least"] = sums["local_gb"] - sums["local_gb_used"]
@@ -202,14 +223,17 @@ class HypervisorServers(ComputeView):
         return Response({"hypervisors": bodies})
 
 
-class HypervisorUptime(ComputeView):
+class HypervisorUptime(HostsView):
     """/os-hypervisors/{id}/uptime"""
 
     @call("os_compute_api:os-hypervisors", until="2.87")
     def get(self, request: Request, hypervisor_id: str) -> Response:
-        """Say that a host's uptime is not known: libvirt does not tell it (up to 2.87)."""
-        find_host(self, hypervisor_id)
-        raise NotServed("The uptime of hosts is not known; libvirt does not tell it.")
+        """Show how long a host has been running (up to 2.87)."""
+        row = find_host(self, hypervisor_id)
+        self.shown = [row]
+        if row.pk not in self.uptimes:
+            raise ParseError(f"Compute service of {row.name} is unavailable at this time.")
+        return Response({"hypervisor": {**BRIEF.render(row, self.version, self), "uptime": self.uptimes[row.pk]}})
 
 
 def matching(pattern: str) -> list[Host]:

@@ -41,7 +41,7 @@ Administrators see and change key pairs of other users.
 Services can be forced down.
 (Quotas no longer count fixed networks.)
 Server groups say whose they are.
-(Evacuating no longer takes a password.)
+Evacuating finds out by itself whether storage is shared, and answers with no password.
 Server groups take soft policies.
 Administrators see the status of a server's host.
 Crash dumps.
@@ -49,19 +49,19 @@ Crash dumps.
 Servers have a description of their own, in place of the name's copy.
 (Volumes of shelved servers.)
 The actions of deleted servers can be read.
-(Forcing a live migration to complete.)
-(Server migrations.)
-(Aborting a live migration.)
-(Block migration chooses by itself.)
+A live migration can be forced to complete.
+A server's live migrations under way are shown, and migrations say their kind.
+A live migration that runs can be aborted.
+Whether a live migration copies disks can be left to it (auto); disk_over_commit is gone.
 Servers have tags, and lists are filtered by them.
 (Versions by the header that all OpenStack services share; here it always was.)
 A hypervisor's CPU is an object instead of a text.
-(Evacuating checks the host.)
-(Live migration checks the host.)
+Evacuating checks the host that is asked for, unless forced.
+A live migration to a named host can be forced past the filters.
 (Console tokens of every kind can be looked up.)
 Tags on network cards at creation (of disks, which come with volumes, not).
 Lists of hypervisors have pages.
-(Live migration checks in the background.)
+A live migration is answered before a host was looked for.
 Lists of key pairs have pages.
 The proxies of images, networks and security groups are gone, and their limits with them.
 Networks must be named at creation, and may be auto or none.
@@ -75,7 +75,7 @@ Actions on fixed and floating addresses are gone.
 Creating an image answers with its id.
 (Request ids under the name that all services share; here they always were.)
 A server shows its flavor as it was, instead of a link to it.
-(Diagnostics in one form.)
+Diagnostics come in one form, the same for every driver.
 Tags on attached network cards (on disks not).
 (Quota classes lose what the network API has.)
 Everybody sees the steps of an action; administrators alone their tracebacks.
@@ -83,19 +83,19 @@ Tags at creation.
 Hypervisors and services are known by UUID; their searches are gone, and services are changed by their UUID.
 Rebuilding changes the key pair.
 Flavors have a description, which can be changed.
-(Cold migration to a named host.)
+Cold migration to a named host.
 Files cannot be injected; their limits are gone.
 Lists of actions have pages and a time of change.
-(Lists of migrations have pages.)
+Lists of migrations have pages, and are filtered by changes-since.
 (Volumes that several servers use.)
 Flavors show their extra specs.
 The steps of an action say on which host they ran; the name is for administrators.
 Servers show the certificates that their image must be signed with: none here.
 Server groups have one policy with rules.
-(Aborting a queued live migration.)
-Lists of servers and actions are filtered by changes-before.
+A live migration that has not begun can be aborted, too.
+Lists of servers, actions and migrations are filtered by changes-before.
 (The type of a boot volume.)
-(Forcing an evacuation or a live migration is gone.)
+Forcing an evacuation or a live migration is gone.
 (Cells that do not answer.)
 Network cards show their tag.
 A server shown by itself says which groups it is in.
@@ -107,7 +107,7 @@ Unknown query parameters are an error; PUT answers with the whole server; no swa
 Unshelving into a zone.
 (The topology of a server.)
 (Volumes that are deleted with their server, at attachment.)
-(Migrations say whose they are.)
+Migrations say whose they are, and are filtered by that.
 Images cached on the hosts of an aggregate.
 (Accelerators.)
 Everybody filters servers by zone, key pair, times and states.
@@ -122,7 +122,7 @@ Unshelving to a host.
 Key pairs are imported only, and their names may hold @ and dots.
 (Rebuilding servers that boot from volumes.)
 Host names may be fully qualified.
-(Evacuated servers stay stopped.)
+Evacuated servers stay stopped.
 Servers show the zone that they are bound to.
 (Shares.)
 A server's image shows its properties.

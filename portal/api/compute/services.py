@@ -9,15 +9,15 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from compute.errors import NotFound
-from compute.hosts.service import set_enabled, set_forced_down
+from compute.hosts.removal import remove_host
+from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
 from compute.models import Host
 from portal.api.body import StrictBooleanField
 from portal.api.compute.base import ComputeView, as_uuid, call
 from portal.api.shape import Shape, field
-from portal.api.wire import microseconds
+from portal.api.wire import HeadersOnly, microseconds
 
 BINARY = "nova-compute"
-REASON_CAP = 255
 # The last part of the paths up to 2.52, and the first version that has each.
 OLD_VERBS = {"enable": "2.1", "disable": "2.1", "disable-log-reason": "2.1", "force-down": "2.11"}
 
@@ -65,13 +65,29 @@ class ServiceView(ComputeView):
             raise NotFound("Unknown action")
         return self._by_verb(service_id)
 
-    def _by_uuid(self, service_id: str) -> Response:
-        uuid = as_uuid(service_id)
-        if uuid is None:
-            raise ParseError(f"Invalid uuid {service_id[:60]}")
-        row = Host.objects.filter(service_uuid=uuid).first()
+    @call("os_compute_api:os-services")
+    def delete(self, request: Request, service_id: str) -> HeadersOnly:
+        """Remove a host on which there is no server; the machine is left as it is."""
+        remove_host(self.actor, self._found(service_id))
+        return HeadersOnly()
+
+    def _found(self, service_id: str) -> Host:
+        """By its UUID, up to 2.52 by its number. Raises NotFound, and ParseError for no id."""
+        if self.at("2.53"):
+            uuid = as_uuid(service_id)
+            if uuid is None:
+                raise ParseError(f"Invalid uuid {service_id[:60]}")
+            row = Host.objects.filter(service_uuid=uuid).first()
+        else:
+            if not (service_id.isascii() and service_id.isdigit() and len(service_id) < 19):
+                raise ParseError(f"Invalid service id {service_id[:60]}")
+            row = Host.objects.filter(pk=int(service_id)).first()
         if row is None:
-            raise NotFound(f"Service {service_id} could not be found.")
+            raise NotFound(f"Service {service_id[:60]} could not be found.")
+        return row
+
+    def _by_uuid(self, service_id: str) -> Response:
+        row = self._found(service_id)
         status, reason, forced_down = _wanted(self.body)
         if forced_down is not None:
             set_forced_down(self.actor, row, forced_down=forced_down)

@@ -10,6 +10,7 @@ from django.urls.converters import StringConverter
 from portal.api.compute import (
     actions,
     aggregates,
+    diagnostics,
     discovery,
     extensions,
     flavor_parts,
@@ -20,6 +21,7 @@ from portal.api.compute import (
     interfaces,
     keypairs,
     limits,
+    migrations,
     proxies,
     security_groups,
     server_groups,
@@ -44,6 +46,7 @@ SERVERS = [
     path("servers/<server_id>", servers.Server.as_view()),
     path("servers/<server_id>/action", actions.ServerAction.as_view()),
     path("servers/<server_id>/remote-consoles", actions.RemoteConsoles.as_view()),
+    path("servers/<server_id>/diagnostics", diagnostics.Diagnostics.as_view()),
     path("servers/<server_id>/ips", server_parts.Addresses.as_view()),
     path("servers/<server_id>/ips/<network>", server_parts.AddressesOnNetwork.as_view()),
     path("servers/<server_id>/metadata", server_parts.Metadata.as_view()),
@@ -55,6 +58,9 @@ SERVERS = [
     path("servers/<server_id>/os-volume_attachments", server_parts.VolumeAttachments.as_view()),
     path("servers/<server_id>/os-security-groups", server_parts.ServerSecurityGroups.as_view()),
     path("servers/<server_id>/os-server-password", server_parts.ServerPassword.as_view()),
+    path("servers/<server_id>/migrations", migrations.ServerMigrations.as_view()),
+    path("servers/<server_id>/migrations/<migration_id>", migrations.ServerMigration.as_view()),
+    path("servers/<server_id>/migrations/<migration_id>/action", migrations.ServerMigrationAction.as_view()),
     path("servers/<server_id>/os-instance-actions", instance_actions.InstanceActions.as_view()),
     path("servers/<server_id>/os-instance-actions/<request_id>", instance_actions.InstanceAction.as_view()),
 ]
@@ -93,6 +99,7 @@ HOSTS = [
     path("os-hypervisors/<hypervisor_id>/search", hosts.HypervisorSearch.as_view()),
     path("os-hypervisors/<hypervisor_id>/servers", hosts.HypervisorServers.as_view()),
     path("os-hypervisors/<hypervisor_id>/uptime", hosts.HypervisorUptime.as_view()),
+    path("os-migrations", migrations.Migrations.as_view()),
     path("os-services", services.Services.as_view()),
     path("os-services/<service_id>", services.ServiceView.as_view()),
 ]

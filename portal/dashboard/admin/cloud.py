@@ -7,9 +7,9 @@ from typing import Any
 from django.contrib import admin
 from django.db import transaction
 from django.http import HttpRequest
-from django.utils import timezone
 
 from compute import flavors, keypairs
+from compute.hosts import editing
 from compute.models import Flavor, FlavorAccess, Host, KeyPair, QuotaLimit, announce
 from portal.dashboard.admin.base import ByVerbs, actor_of
 
@@ -82,6 +82,7 @@ class HostAdmin(ByVerbs):
     search_fields = ("name", "uri")
     settings = (
         "console_address",
+        "migration_address",
         "domain_type",
         "cpu_ratio",
         "memory_ratio",
@@ -112,7 +113,7 @@ class HostAdmin(ByVerbs):
         "created_at",
     )
     fieldsets = (
-        (None, {"fields": ("name", "uri", "zone", "console_address", "domain_type")}),
+        (None, {"fields": ("name", "uri", "zone", "console_address", "migration_address", "domain_type")}),
         (
             "Overcommit",
             {"fields": ("cpu_ratio", "memory_ratio", "disk_ratio", "reserved_memory_mb", "reserved_disk_gb")},
@@ -140,15 +141,12 @@ class HostAdmin(ByVerbs):
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Disable it instead; its instances and samples refer to it."""
+        """The portal's page removes hosts, and says what is in the way."""
         return False
 
     def change(self, request: HttpRequest, obj: Host, changes: dict[str, Any]) -> None:
         """Write the settings, and nothing that the watcher or a claim may write at the same moment."""
-        kept = {name: value for name, value in changes.items() if name in self.settings}
-        with transaction.atomic():
-            Host.objects.filter(pk=obj.pk).update(updated_at=timezone.now(), **kept)
-            announce("host", obj.pk)
+        editing.edit_host(actor_of(request), obj, {name: changes[name] for name in changes if name in self.settings})
 
 
 @admin.register(QuotaLimit)

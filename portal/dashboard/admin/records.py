@@ -9,10 +9,13 @@ from django.http import HttpRequest
 
 from compute.models import (
     Action,
+    Block,
     Change,
     Event,
     Fault,
-    HostSample,
+    Fencing,
+    HostCheck,
+    HostEvent,
     Image,
     Instance,
     Migration,
@@ -21,8 +24,13 @@ from compute.models import (
     Port,
     PortAddress,
     QuotaUsage,
+    Reading,
+    Relocation,
+    RelocationItem,
+    Sample,
     SecurityGroup,
     SecurityGroupRule,
+    Series,
     Snapshot,
     SnapshotSchedule,
     Subnet,
@@ -165,13 +173,87 @@ class ImageAdmin(LookOnly):
     search_fields = ("name", "id")
 
 
-@admin.register(HostSample)
-class HostSampleAdmin(LookOnly):
-    """The load of hosts over time."""
+@admin.register(Sample)
+class SampleAdmin(LookOnly):
+    """When hosts were measured. The portal's own charts show what."""
 
-    list_display = ("host", "at", "cpu_percent", "memory_used_mb", "disk_used_gb", "guests_running")
+    list_display = ("host", "at")
     list_filter = ("host",)
     list_select_related = ("host",)
+    fields = ("host", "at")
+
+
+@admin.register(Series)
+class SeriesAdmin(LookOnly):
+    """What is measured: hosts, and instances on them."""
+
+    list_display = ("id", "host", "instance_id")
+    list_filter = ("host",)
+    list_select_related = ("host",)
+    fields = ("id", "host", "instance_id")
+
+
+@admin.register(Block)
+class BlockAdmin(LookOnly):
+    """Averages over hours and days."""
+
+    list_display = ("series_id", "level", "start")
+    list_filter = ("level",)
+    fields = ("series_id", "level", "start")
+
+
+@admin.register(Reading)
+class ReadingAdmin(LookOnly):
+    """The counters of each host and its guests when they were read last."""
+
+    list_display = ("host", "at")
+    list_select_related = ("host",)
+    fields = ("host", "at", "counters")
+
+
+@admin.register(HostCheck)
+class HostCheckAdmin(LookOnly):
+    """What the last look at each host has brought to light."""
+
+    list_display = ("host", "at")
+    list_select_related = ("host",)
+    search_fields = ("host__name",)
+
+
+@admin.register(Fencing)
+class FencingAdmin(LookOnly):
+    """Each time that a host was fenced."""
+
+    list_display = ("host", "method", "automatic", "state", "result", "user_name", "created_at", "finished_at")
+    list_filter = ("state", "host")
+    list_select_related = ("host",)
+
+
+@admin.register(HostEvent)
+class HostEventAdmin(LookOnly):
+    """What happened to hosts."""
+
+    list_display = ("at", "host", "kind", "message", "user_name")
+    list_filter = ("kind", "host")
+    list_select_related = ("host",)
+
+
+@admin.register(Relocation)
+class RelocationAdmin(LookOnly):
+    """Many instances moved in one undertaking."""
+
+    list_display = ("kind", "host", "state", "at_once", "automatic", "user_name", "created_at", "finished_at")
+    list_filter = ("kind", "state", "host")
+    list_select_related = ("host",)
+
+
+@admin.register(RelocationItem)
+class RelocationItemAdmin(LookOnly):
+    """Each of their instances."""
+
+    list_display = ("relocation", "instance", "state", "target", "message", "finished_at")
+    list_filter = ("state",)
+    list_select_related = ("relocation", "instance", "target")
 
 
 @admin.register(QuotaUsage)

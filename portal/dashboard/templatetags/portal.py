@@ -19,9 +19,12 @@ _TONES = {
     # images
     "active": "ok", "queued": "off", "saving": "busy", "killed": "bad", "deactivated": "warn",
     # hosts
-    "up": "ok", "down": "bad", "new": "busy", "disabled": "warn",
+    "up": "ok", "down": "bad", "new": "busy", "disabled": "warn", "maintenance": "warn", "silent": "warn",
     # actions
     "done": "ok", "running": "busy", "error": "bad", "cancelled": "warn", "Success": "ok", "Error": "bad",
+    "failed": "bad", "waiting": "off", "moving": "busy", "stopped": "warn", "incomplete": "warn",
+    # findings
+    "warning": "warn", "info": "off",
     # ports
     "DOWN": "off",
 }  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import Count, Q
 from django.http import HttpResponse
@@ -14,9 +15,13 @@ from django.shortcuts import redirect, render
 from compute import aggregates as verbs
 from compute.errors import ComputeError, NotFound
 from compute.images.deliver import deliver
-from compute.models import ZONE_KEY, Aggregate, Host, Image, ImageStatus, Instance
+from compute.models import EVACUATE_AFTER_KEY, EVACUATE_KEY, ZONE_KEY, Aggregate, Host, Image, ImageStatus, Instance
 from portal.dashboard import answers
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
+
+# Items of the metadata that have a place of their own, with their own checks.
+OWN_KEYS = frozenset({ZONE_KEY, EVACUATE_KEY, EVACUATE_AFTER_KEY})
+MOST_SECONDS = 86_400
 
 
 def plain_text(value: str) -> None:
@@ -61,7 +66,22 @@ class MetadataForm(forms.Form):
         key: str = self.cleaned_data["key"]
         if key == ZONE_KEY:
             raise forms.ValidationError("The zone is changed by Edit.")
+        if key in OWN_KEYS:
+            raise forms.ValidationError("It has a place of its own on this page.")
         return key
+
+
+class EvacuationForm(forms.Form):
+    """Whether hosts of it that fail are evacuated by themselves."""
+
+    evacuates = forms.BooleanField(required=False)
+    after = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=MOST_SECONDS,
+        label="Seconds that a host must be down",
+        widget=forms.NumberInput(attrs={"placeholder": settings.AUTO_EVACUATE_AFTER_SECONDS}),
+    )
 
 
 @admin_page
@@ -104,7 +124,10 @@ def _page(request: PortalRequest, found: Aggregate, form: MetadataForm) -> HttpR
         "aggregate": found,
         "hosts": hosts,
         "others": Host.objects.exclude(pk__in=[host.pk for host in hosts]).order_by("name"),
-        "items": sorted((key, value) for key, value in found.metadata.items() if key != ZONE_KEY),
+        "items": sorted((key, value) for key, value in found.metadata.items() if key not in OWN_KEYS),
+        "evacuation": EvacuationForm(
+            initial={"evacuates": found.evacuates, "after": found.metadata.get(EVACUATE_AFTER_KEY)}
+        ),
         "form": form,
         "images": Image.objects.visible_to(request.actor).filter(status=ImageStatus.ACTIVE).order_by("name", "id"),
     }
@@ -216,7 +239,22 @@ def set_metadata(request: PortalRequest, aggregate_id: int) -> HttpResponse:
 def remove_metadata(request: PortalRequest, aggregate_id: int) -> HttpResponse:
     """Take one item away."""
     found, key = _aggregate(aggregate_id), request.POST.get("key", "")
-    if key in found.metadata and key != ZONE_KEY:
+    if key in found.metadata and key not in OWN_KEYS:
         verbs.set_metadata(request.actor, found, items={key: None})
         messages.success(request, f"Removed {key}")
     return answers.done(request, f"/cloud/aggregates/{found.pk}/")
+
+
+@admin_action
+def set_evacuation(request: PortalRequest, aggregate_id: int) -> HttpResponse:
+    """Whether hosts of it that fail are evacuated by themselves, and when."""
+    found, form = _aggregate(aggregate_id), EvacuationForm(request.POST)
+    if not form.is_valid():
+        messages.error(request, f"The time is a number of seconds, {MOST_SECONDS} at the most.")
+        return redirect("aggregate", found.pk)
+    wanted, after = form.cleaned_data["evacuates"], form.cleaned_data["after"]
+    items = {EVACUATE_KEY: "true" if wanted else None, EVACUATE_AFTER_KEY: None if after is None else str(after)}
+    verbs.set_metadata(request.actor, found, items=items)
+    told = "are evacuated by themselves when they fail" if wanted else "are evacuated by hand alone"
+    messages.success(request, f"Hosts of {found.name} {told}")
+    return redirect("aggregate", found.pk)

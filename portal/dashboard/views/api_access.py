@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpResponse
 from django.shortcuts import render
 
+from portal.dashboard import answers
 from portal.dashboard.access import PortalRequest, page
 from portal.identity.bootstrap import CLOUD, Access, admin_openrc, clouds_yaml
 
@@ -30,12 +31,6 @@ def _access(request: PortalRequest) -> Access:
     )
 
 
-def _download(name: str, text: str) -> HttpResponse:
-    response = HttpResponse(text, content_type="text/plain; charset=utf-8")
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
-
-
 @page
 def api_access(request: PortalRequest) -> HttpResponse:
     """Where the APIs are and how to log in to them."""
@@ -48,10 +43,10 @@ def api_access(request: PortalRequest) -> HttpResponse:
 @page
 def openrc(request: PortalRequest) -> HttpResponse:
     """A file to source in a shell; it asks for the password."""
-    return _download("nacelle-openrc.sh", admin_openrc(_access(request)))
+    return answers.download("nacelle-openrc.sh", admin_openrc(_access(request)))
 
 
 @page
 def clouds(request: PortalRequest) -> HttpResponse:
     """A clouds.yaml."""
-    return _download("clouds.yaml", clouds_yaml(_access(request)))
+    return answers.download("clouds.yaml", clouds_yaml(_access(request)))

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
-from django import forms
 from django.contrib import messages
-from django.db.models import Avg, F, Func, IntegerField, Max
-from django.http import HttpResponse, JsonResponse
-from django.shortcuts import redirect, render
-from django.utils import timezone
+from django.http import HttpResponse
+from django.shortcuts import render
 
-from compute.errors import ComputeError, NotFound
-from compute.hosts.registration import add_host, set_enabled
-from compute.models import Host, HostSample, HostState, Instance
+from compute.hosts.checks import last_check, strangers
+from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
+from compute.models import Host, Instance
+from compute.statistics.reading import RANGES
 from portal.dashboard import answers, menus
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
 from portal.dashboard.views.instances import Row, addresses_of, with_addresses
+from portal.dashboard.views.load import OF_HOST
+from portal.dashboard.views.one_host import about_fence, about_relocation, find_host
 from scheduler.aggregates import ratios_of
 
-# range → (how far back, seconds that one point of the chart stands for)
-RANGES = {"1h": (timedelta(hours=1), 10), "24h": (timedelta(hours=24), 240), "7d": (timedelta(days=7), 1800)}
 INSTANCES_SHOWN = 100
-
-
-class HostForm(forms.Form):
-    """A URI is all that a host needs."""
-
-    uri = forms.CharField(
-        max_length=255, label="Libvirt URI", error_messages={"required": "Enter the host's libvirt URI."}
-    )
-    name = forms.CharField(max_length=255, required=False, help_text="Empty: the host's own name")
-    domain_type = forms.ChoiceField(
-        required=False,
-        choices=[("", "As the host's processor can"), ("kvm", "kvm"), ("qemu", "qemu")],
-        label="Virtualisation",
-    )
 
 
 def state_of(host: Host) -> str:
     """One word for a host's state."""
-    if host.forced_down:
-        return "down"
-    return host.state if host.enabled or host.state != HostState.UP else "disabled"
+    if host.is_up and host.silent_since:
+        return "silent"
+    if host.enabled or not host.is_up:
+        return host.state_now
+    return "maintenance" if host.maintenance else "disabled"
 
 
 def capacities(host: Host) -> list[dict[str, Any]]:
@@ -64,102 +49,42 @@ def hosts(request: PortalRequest) -> HttpResponse:
     return render(request, "hosts/list.html", {"hosts": rows})
 
 
-def _host(host_id: int) -> Host:
-    found = Host.objects.filter(pk=host_id).first()
-    if found is None:
-        raise NotFound(f"Host {host_id} could not be found.")
-    return found
-
-
 @admin_page
 def host(request: PortalRequest, host_id: int) -> HttpResponse:
     """One host."""
-    found = _host(host_id)
+    found = find_host(host_id)
     on_it = with_addresses(Instance.objects.alive().filter(host=found).select_related("host", "project"))
     context = {
         "host": found,
         "state": state_of(found),
         "capacities": capacities(found),
         "rows": [Row(one, addresses_of(one), menus.entries(one, request.actor)) for one in on_it[:INSTANCES_SHOWN]],
+        "charts": OF_HOST,
         "ranges": RANGES,
+        "check": last_check(found),
+        "strangers": strangers(found),
+        **about_fence(found),
+        **about_relocation(found),
     }
     return render(request, "hosts/detail.html", context)
-
-
-class Bucket(Func):
-    """The number of the time slice that a moment lies in; ``seconds`` is the slice's length."""
-
-    output_field = IntegerField()
-
-    def __init__(self, moment: str, seconds: int) -> None:
-        super().__init__(F(moment), seconds=int(seconds))
-
-    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """SQLite keeps times as text. The percent sign passes two formattings: the template's and the query's."""
-        template = "CAST(strftime('%%%%s', %(expressions)s) AS INTEGER) / %(seconds)s"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
-        """PostgreSQL has the epoch as a number."""
-        template = "(EXTRACT(EPOCH FROM %(expressions)s)::bigint / %(seconds)s)"
-        return self.as_sql(compiler, connection, template=template, **context)
-
-
-def load(host: Host, reach: timedelta, seconds: int) -> dict[str, list[float]]:
-    """The load since ``reach`` ago as columns: time (seconds of the epoch), CPU %, memory MiB, disk GiB, guests."""
-    rows = HostSample.objects.filter(host=host, at__gte=timezone.now() - reach).order_by()
-    slices = (
-        rows.annotate(slice=Bucket("at", seconds))
-        .values("slice")
-        .annotate(
-            cpu=Avg("cpu_percent"), memory=Avg("memory_used_mb"), disk=Avg("disk_used_gb"), guests=Max("guests_running")
-        )
-    )
-    points = slices.order_by("slice").values_list("slice", "cpu", "memory", "disk", "guests")
-    names = ("at", "cpu", "memory", "disk", "guests")
-    columns = {name: [round(float(point[index]), 2) for point in points] for index, name in enumerate(names)}
-    columns["at"] = [number * seconds for number in columns["at"]]
-    return columns
-
-
-@admin_page
-def samples(request: PortalRequest, host_id: int) -> HttpResponse:
-    """The load as JSON, for the charts."""
-    reach, seconds = RANGES.get(request.GET.get("range", ""), RANGES["1h"])
-    found = _host(host_id)
-    now = timezone.now().timestamp()
-    return JsonResponse(
-        {
-            "from": now - reach.total_seconds(),
-            "to": now,
-            "slice": seconds,
-            "memory_mb": found.memory_mb,
-            "disk_gb": found.disk_gb,
-            **load(found, reach, seconds),
-        }
-    )
-
-
-@admin_page
-def add(request: PortalRequest) -> HttpResponse:
-    """Register a host."""
-    form = HostForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            made = add_host(request.actor, **form.cleaned_data)
-        except ComputeError as error:
-            form.add_error("uri", str(error))
-        else:
-            messages.success(request, f"{made.name} is ready for instances.")
-            return redirect("host", made.pk)
-    return render(request, "hosts/add.html", {"form": form}, status=400 if form.errors else 200)
 
 
 @admin_action
 def enable(request: PortalRequest, host_id: int) -> HttpResponse:
     """Let the scheduler use a host, or not."""
-    found = _host(host_id)
+    found = find_host(host_id)
     enabled = request.POST.get("enabled") == "yes"
-    set_enabled(request.actor, found, enabled, request.POST.get("reason", "").strip())
+    set_enabled(request.actor, found, enabled=enabled, reason=request.POST.get("reason", "").strip()[:REASON_CAP])
     messages.success(request, f"{found.name} {'takes' if enabled else 'takes no'} new instances")
+    return answers.done(request, "hosts", stay=True)
+
+
+@admin_action
+def force_down(request: PortalRequest, host_id: int) -> HttpResponse:
+    """Say that a host is down for sure, or believe the watcher again."""
+    found = find_host(host_id)
+    forced_down = request.POST.get("forced_down") == "yes"
+    set_forced_down(request.actor, found, forced_down=forced_down)
+    told = "counts as down until you say otherwise" if forced_down else "is as the watcher sees it"
+    messages.success(request, f"{found.name} {told}")
     return answers.done(request, "hosts", stay=True)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django import forms
 from django.contrib import messages
-from django.db.models import Prefetch
+from django.db.models import Case, Prefetch, When
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 
@@ -19,6 +19,7 @@ from compute.instances import update_instance
 from compute.models import OPEN_STATES, Action, ActionState, Event, Fault, Instance, VmState
 from compute.operations import OPERATIONS
 from compute.operations.cancellation import may_cancel
+from compute.operations.migration_control import forcible
 from compute.placements import explained
 from consoleproxy import tokens
 from portal.dashboard import menus
@@ -40,9 +41,16 @@ _LINE_ENDS = re.compile(r"\r+\n|\r")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 # What is in the action log and is no operation, by Nova's name.
-DONE_AT_ONCE = {"lock": "Lock", "unlock": "Unlock", "resetState": "Reset state"}
+DONE_AT_ONCE = {
+    "lock": "Lock",
+    "unlock": "Unlock",
+    "resetState": "Reset state",
+    "live_migration_cancel": "Abort live migration",
+    "live_migration_force_complete": "Force live migration to complete",
+}
 TABS = (
     ("instance", "Overview", "os_compute_api:servers:show"),
+    ("instance_load", "Load", "nacelle:server-stats"),
     ("instance_log", "Log", "os_compute_api:os-console-output"),
     ("instance_console", "Console", tokens.RULE),
     ("instance_serial", "Serial console", tokens.RULE),
@@ -112,7 +120,8 @@ def overview(request: PortalRequest, instance_id: UUID) -> HttpResponse:
 
 def _newest(instance: Instance) -> dict[str, Any]:
     """What was asked for last: under way, or failed (the fault of an instance in error is shown by itself)."""
-    row = Action.objects.filter(instance=instance).first()
+    done = Case(When(state__in=OPEN_STATES, then=0), default=1)  # what is said to one under way is newer than it
+    row = Action.objects.filter(instance=instance).order_by(done, "-created_at", "-id").first()
     failed = row is not None and row.state == ActionState.ERROR and instance.vm_state != VmState.ERROR
     return {
         "open_action": row if row is not None and row.state in OPEN_STATES else None,
@@ -125,7 +134,11 @@ def under_way(instance: Instance, actor: Actor) -> dict[str, Any]:
     """The same, with whether this actor may cancel it."""
     found = _newest(instance)
     row = found["open_action"]
-    return {**found, "may_cancel": row is not None and may_cancel(row, instance, actor)}
+    return {
+        **found,
+        "may_cancel": row is not None and may_cancel(row, instance, actor),
+        "forcible": forcible(row, instance, actor) if row is not None else None,
+    }
 
 
 def _fault(instance: Instance) -> Fault | None:

@@ -65,4 +65,5 @@ def _failed(actor: Actor) -> list[tuple[Instance, str]]:
 
 
 def _hosts_in_trouble() -> list[Host]:
-    return list(Host.objects.filter(Q(state=HostState.DOWN) | Q(forced_down=True) | Q(enabled=False)))
+    unheard = Q(pk__in=Host.objects.unheard())
+    return list(Host.objects.filter(unheard | Q(state=HostState.DOWN) | Q(forced_down=True) | Q(enabled=False)))

@@ -17,6 +17,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from portal.setup.lab.commands import PATH, LabError, link_exists, run
@@ -87,6 +88,8 @@ class LabHost:
         self.link = f"{bridge}-{number}"
         self.address = address
         self.prefix = prefix
+        # It comes back with the same one after a power cut, as a machine does; its neighbours know it by that.
+        self.mac = "02:4e:" + ":".join(f"{byte:02x}" for byte in IPv4Address(address).packed)
         self.uri = f"qemu+tcp://{address}/system"
         self.log = self.folder / "libvirtd.log"
         self._keeper: subprocess.Popen[str] | None = None
@@ -175,6 +178,13 @@ class LabHost:
             raise LabError(f"{self.name} is off.")
         return ["nsenter", "--target", str(first), "--net", "--mount", "--uts", "--ipc", "--pid", "--"]
 
+    def seen_from_here(self, path: str) -> Path:
+        """The file of libvirt's that the host has at this path, but for those of the shared storage."""
+        for name, place in PLACES.items():
+            if path.startswith(f"{place}/"):
+                return self.folder / name / path[len(place) + 1 :]
+        raise LabError(f"{path} is this machine's own on every host.")
+
     def first_process(self) -> int | None:
         """The process, as this machine counts, that all others of the host are below. None: it is off."""
         with contextlib.suppress(OSError, ValueError, IndexError):
@@ -262,8 +272,8 @@ class LabHost:
     def _plug_in(self) -> None:
         """Give it a network link to the bridge, and its address there."""
         if not link_exists(self.link):
-            first = str(self.first_process())
-            run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", first)
+            peer = ["peer", "name", "eth0", "address", self.mac, "netns", str(self.first_process())]
+            run("ip", "link", "add", self.link, "type", "veth", *peer)
         self.execute("ip", "address", "replace", f"{self.address}/{self.prefix}", "dev", "eth0")
         self.execute("ip", "link", "set", "eth0", "up")
         run("ip", "link", "set", self.link, "master", self.bridge, "up")

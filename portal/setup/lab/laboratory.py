@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Collection, Iterator, Sequence
@@ -21,7 +23,7 @@ RANGES = IPv4Network("198.18.0.0/15")
 MOST_HOSTS = 99
 FIRST_HOST = 10  # host 1 has the address that ends in 11
 REACH_SECONDS = 5
-LONGEST_BRIDGE = 12  # a link's name has 15 letters at most, and a host's is the bridge's with its number
+MACHINE = Path("/run")  # whose lock is for all laboratories of this machine
 CAPABILITIES = Path("/var/cache/libvirt/qemu/capabilities")
 
 
@@ -29,7 +31,6 @@ CAPABILITIES = Path("/var/cache/libvirt/qemu/capabilities")
 class Plan:
     """What a laboratory is, as its folder tells."""
 
-    bridge: str
     network: str
     hosts: int
     shared: Sequence[int]
@@ -37,14 +38,13 @@ class Plan:
 
 
 class Laboratory:
-    """The laboratory of a folder. ``bridge`` names it among several on this machine."""
+    """The laboratory of a folder. There may be one of another on the same machine."""
 
-    def __init__(self, folder: Path, bridge: str = "nacelle-lab") -> None:
-        if len(bridge) > LONGEST_BRIDGE:
-            raise LabError(f"The bridge's name has at most {LONGEST_BRIDGE} letters: {bridge}")
-        self.folder = folder
-        self.bridge = bridge
-        self._file = folder / "lab.json"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        # A link's name has 15 letters at most, and a host's is the bridge's with its number.
+        self.bridge = f"lab-{hashlib.sha256(bytes(self.folder)).hexdigest()[:6]}"
+        self._file = self.folder / "lab.json"
         self._hosts: dict[int, LabHost] = {}
 
     # what there is ---------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Laboratory:
         if number not in self._hosts:
             network = IPv4Network(plan.network)
             address = str(network[FIRST_HOST + number])
-            self._hosts[number] = LabHost(self.folder, number, plan.bridge, address, network.prefixlen)
+            self._hosts[number] = LabHost(self.folder, number, self.bridge, address, network.prefixlen)
         return self._hosts[number]
 
     @property
@@ -88,8 +88,9 @@ class Laboratory:
         """
         check_machine()
         with self._alone():
-            plan = self._settle(hosts, sorted(shared), shared_path)
-            self._make_bridge(plan)
+            with _locked(MACHINE, fcntl.LOCK_EX):  # until it is seen that the range is taken
+                plan = self._settle(hosts, sorted(shared), shared_path)
+                self._make_bridge(plan)
             for one in self.hosts:
                 self._power_on(one)
             self._check_links()
@@ -125,11 +126,11 @@ class Laboratory:
         if wrong := [number for number in shared if not 1 <= number <= hosts]:
             raise LabError(f"Storage can be shared by the hosts 1 to {hosts}, not by {wrong[0]}.")
         if old is None:
-            plan = Plan(self.bridge, str(self._free_network()), hosts, shared, shared_path)
+            plan = Plan(str(self._free_network()), hosts, shared, shared_path)
         elif (sorted(old.shared), old.shared_path) != (shared, shared_path):
             raise LabError("The laboratory that runs shares its storage otherwise. First `make lab-down`.")
         else:
-            plan = Plan(old.bridge, old.network, max(hosts, old.hosts), shared, shared_path)
+            plan = Plan(old.network, max(hosts, old.hosts), shared, shared_path)
         self._write(plan)
         return plan
 
@@ -157,10 +158,10 @@ class Laboratory:
 
     def _make_bridge(self, plan: Plan) -> None:
         network = IPv4Network(plan.network)
-        if not link_exists(plan.bridge):
-            run("ip", "link", "add", plan.bridge, "type", "bridge")
-        run("ip", "address", "replace", f"{network[1]}/{network.prefixlen}", "dev", plan.bridge)
-        run("ip", "link", "set", plan.bridge, "up")
+        if not link_exists(self.bridge):
+            run("ip", "link", "add", self.bridge, "type", "bridge")
+        run("ip", "address", "replace", f"{network[1]}/{network.prefixlen}", "dev", self.bridge)
+        run("ip", "link", "set", self.bridge, "up")
 
     def _power_on(self, host: LabHost) -> None:
         plan = self.plan
@@ -186,9 +187,19 @@ class Laboratory:
     def _alone(self) -> Iterator[None]:
         """One at a time. Raises LabError while another is at it."""
         self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise LabError("Another process is making or removing this laboratory at this moment.") from error
-            yield
+        try:
+            with _locked(self.folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield
+        except BlockingIOError as error:
+            raise LabError("Another process is making or removing this laboratory at this moment.") from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, how: int) -> Iterator[None]:
+    """Hold the lock of a folder, which leaves nothing behind. Raises BlockingIOError."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, how)
+        yield
+    finally:
+        os.close(handle)

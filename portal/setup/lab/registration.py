@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
 from django.conf import settings
 
-from compute.hosts.registration import mark_down
+from compute.errors import ComputeError
+from compute.hosts.registration import add_host, mark_down
+from compute.hosts.removal import remove_host
 from compute.models import OPEN_STATES, Action, Host, Instance
 from compute.operations.delete import ForceDelete
 from compute.operations.engine import request
@@ -21,24 +20,22 @@ from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import RANGES
 
 Say = Callable[[str], None]
-TRUSTED = "NACELLE_TRUSTED_HOSTS"
 LOOK_SECONDS = 0.1
 
 
 def register(hosts: list[LabHost], say: Say) -> None:
-    """Add those that are not there yet, as `manage.py host add` does. Raises LabError with its complaint."""
+    """Add those that are not there yet. Raises LabError with why one is not taken."""
+    # Whoever makes a laboratory trusts its bridge; the setting is asked only when a host is added.
+    settings.TRUSTED_HOSTS = [*settings.TRUSTED_HOSTS, str(RANGES)]
     known = set(Host.objects.values_list("uri", flat=True))
-    trusted = ",".join(filter(None, (os.environ.get(TRUSTED, ""), str(RANGES))))
     for host in hosts:
         if host.uri in known:
             continue
-        command = [sys.executable, str(settings.BASE_DIR / "manage.py"), "host", "add", host.uri, "--name", host.name]
-        ended = subprocess.run(
-            command, env={**os.environ, TRUSTED: trusted}, capture_output=True, text=True, check=False
-        )
-        if ended.returncode != 0:
-            raise LabError(ended.stderr.strip())
-        say(ended.stdout.strip())
+        try:
+            row = add_host(SYSTEM, uri=host.uri, name=host.name)
+        except ComputeError as error:
+            raise LabError(f"{host.name} could not be registered: {error}") from error
+        say(f"Registered {row.name}: {row.vcpus} CPUs, {row.memory_mb} MiB, {row.disk_gb} GiB.")
 
 
 def forget(hosts: list[LabHost], say: Say) -> None:
@@ -48,8 +45,7 @@ def forget(hosts: list[LabHost], say: Say) -> None:
         for instance in Instance.objects.alive().filter(host=row):
             _delete(instance)
             say(f"Deleted the instance {instance.name}.")
-        Instance.objects.filter(host=row).update(host=None)
-        row.delete()
+        remove_host(SYSTEM, row)
         say(f"{row.name} is no host any more.")
 
 

@@ -73,7 +73,7 @@ def test_a_locked_server_is_for_administrators(server: str, alice: Persona, root
         ({}, 400, "no action"),
         ({"os-start": None, "os-stop": None}, 400, "more than one"),
         ({"explode": None}, 400, "There is no such action: explode"),
-        ({"migrate": None}, 501, "not served yet"),
+        ({"resetNetwork": None}, 501, "not served yet"),
         ({"reboot": None}, 400, "reboot"),
         ({"reboot": {}}, 400, "SOFT or HARD"),
         ({"reboot": {"type": "WARM"}}, 400, "SOFT or HARD"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 import uuid
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from compute.models import Change, Host, Instance
+from compute.models import Change, Host, Instance, Reading, Sample
+from compute.statistics.packing import WIDTH, pack_sample
 from tests.api.compute.conftest import NEWEST, at, message
 from tests.conftest import Cloud, Persona
 
@@ -95,6 +100,64 @@ def test_pages_patterns_and_ids(cloud: Cloud, root: Persona, django_assert_max_n
         root.get(f"{HYPERVISORS}/detail?with_servers=true", headers=at(NEWEST))
 
 
+def read_counters(host: Host, up_seconds: float, busy: float = 0.0) -> None:
+    """What the watcher has read of a host that has been up for so long."""
+    counters = {"host": {"cpu_total_seconds": up_seconds * host.vcpus}, "guests": {}}
+    Reading.objects.create(host=host, at=int(time.time()), counters=counters)
+    minute = int(time.time()) // 60 * 60
+    for ago in range(0, 1200, 60):
+        values = pack_sample((busy, *[0.0] * (WIDTH - 1)), {})
+        Sample.objects.create(host=host, at=minute - ago, values=values)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (59, "0 min"),
+        (3599, "59 min"),
+        (3600, " 1:00"),
+        (86_400 + 60, "1 day, 1 min"),
+        (3 * 86_400 + 7860, "3 days,  2:11"),
+    ],
+)
+def test_the_uptime_of_a_host(cloud: Cloud, root: Persona, seconds: int, said: str) -> None:
+    read_counters(cloud.host, seconds, busy=25)
+    shown = root.get(f"{HYPERVISORS}/{cloud.host.uuid}", headers=at("2.88")).json()["hypervisor"]["uptime"]
+    # as clients take it apart
+    parts = re.match(r"\s*(.+)\sup\s+(.+),\s+(.+)\susers?,\s+load average:\s(.+)", shown)
+    assert parts is not None
+    assert parts.groups()[1:] == (said.strip(), "0", "2.00, 2.00, 2.00")
+    old = root.get(f"{HYPERVISORS}/{cloud.host.pk}/uptime").json()["hypervisor"]
+    assert set(old) == BRIEF | {"uptime"} and f"up {said}," in old["uptime"]
+    (listed,) = root.get(f"{HYPERVISORS}/detail", headers=at("2.88")).json()["hypervisors"]
+    assert f"up {said}," in listed["uptime"]
+
+
+def test_the_uptime_of_a_host_that_is_down_or_not_measured_is_not_known(cloud: Cloud, root: Persona) -> None:
+    def nothing() -> bool:
+        shown = root.get(f"{HYPERVISORS}/{cloud.host.uuid}", headers=at("2.88")).json()["hypervisor"]
+        response = root.get(f"{HYPERVISORS}/{cloud.host.pk}/uptime")
+        return shown["uptime"] is None and response.status_code == 400 and "unavailable" in message(response)
+
+    assert nothing()
+    read_counters(cloud.host, 100)
+    assert not nothing()
+    Host.objects.update(last_seen_at=timezone.now() - timedelta(minutes=5))
+    assert nothing()
+
+
+@pytest.mark.parametrize("version", ["2.1", "2.53", "2.87"])
+def test_the_workload_is_what_is_under_way(active: Instance, cloud: Cloud, root: Persona, version: str) -> None:
+    def workload() -> set[int]:
+        (listed,) = root.get(f"{HYPERVISORS}/detail", headers=at(version)).json()["hypervisors"]
+        sums = root.get(f"{HYPERVISORS}/statistics", headers=at(version)).json()["hypervisor_statistics"]
+        return {listed["current_workload"], sums["current_workload"]}
+
+    assert workload() == {0}
+    Instance.objects.filter(pk=active.pk).update(task_state="powering-off")
+    assert workload() == {1}
+
+
 def test_statistics(active: Instance, root: Persona) -> None:
     sums = root.get(f"{HYPERVISORS}/statistics", headers=at("2.87")).json()["hypervisor_statistics"]
     assert set(sums) == (UP_TO_2_87 - {"cpu_info"}) | {"count"}
@@ -174,3 +237,34 @@ def test_zones(cloud: Cloud, alice: Persona, root: Persona) -> None:
     assert response.status_code == 403 and "os-availability-zone:detail" in message(response)
     detail = root.get("/compute/v2.1/os-availability-zone/detail").json()["availabilityZoneInfo"]
     assert detail[1]["hosts"]["host-1"]["nova-compute"].keys() == {"available", "active", "updated_at"}
+
+
+def test_a_service_is_deleted_with_its_host(cloud: Cloud, root: Persona, alice: Persona, far: Host, drain: Any) -> None:
+    alice.post(
+        "/compute/v2.1/servers",
+        {"server": {"name": "web", "imageRef": str(cloud.image.id), "flavorRef": cloud.nano.id}},
+    )
+    drain()
+    refused = root.delete(f"{SERVICES}/{cloud.host.service_uuid}", headers={"OpenStack-API-Version": "compute 2.53"})
+    assert refused.status_code == 409
+    assert "host-1 is hosting 1 instance: web" in message(refused)
+    assert root.delete(f"{SERVICES}/{cloud.host.pk}").status_code == 409
+    done = root.delete(f"{SERVICES}/{far.service_uuid}", headers={"OpenStack-API-Version": "compute 2.53"})
+    assert (done.status_code, done.content) == (204, b"")
+    assert list(Host.objects.values_list("name", flat=True)) == ["host-1"]
+
+
+def test_a_service_that_is_not_there_or_not_ones_own_is_not_deleted(
+    cloud: Cloud, root: Persona, alice: Persona, bob: Persona, charlie: Persona, anyone: Persona
+) -> None:
+    newer = {"OpenStack-API-Version": "compute 2.53"}
+    for key, headers, status in (
+        (str(uuid.uuid4()), newer, 404),
+        (str(cloud.host.pk), newer, 400),
+        ("99999", {}, 404),
+        ("nova", {}, 400),
+    ):
+        assert root.delete(f"{SERVICES}/{key}", headers=headers).status_code == status, key
+    for persona, status in ((alice, 403), (bob, 403), (charlie, 403), (anyone, 401)):
+        assert persona.delete(f"{SERVICES}/{cloud.host.service_uuid}", headers=newer).status_code == status
+    assert Host.objects.count() == 1

@@ -10,15 +10,18 @@ from compute.operations.inject_network_info import InjectNetworkInfo
 from compute.operations.pause import Pause, Unpause
 from compute.operations.power import Start, Stop
 from compute.operations.rescue import Unrescue
-from compute.operations.resize import ConfirmResize, RevertResize
+from compute.operations.resize_end import ConfirmResize, RevertResize
 from compute.operations.shelve import Shelve, ShelveOffload
 from compute.operations.soft_delete import Restore
 from compute.operations.suspend import Resume, Suspend
 from portal.api.compute.actions.admin import crash_dump, password, state
 from portal.api.compute.actions.consoles import RemoteConsoles, console, console_output
+from portal.api.compute.actions.evacuate import evacuate
 from portal.api.compute.actions.handler import Answer, Handler, in_versions, plain
 from portal.api.compute.actions.image import create_backup, create_image
 from portal.api.compute.actions.lock import lock, unlock
+from portal.api.compute.actions.migrate import migrate
+from portal.api.compute.actions.migrate_live import migrate_live
 from portal.api.compute.actions.network import add_fixed_ip, add_group, remove_fixed_ip, remove_group
 from portal.api.compute.actions.reboot import reboot
 from portal.api.compute.actions.rebuild import rebuild
@@ -44,13 +47,16 @@ HANDLERS: dict[str, Handler] = {
     "changePassword": password,
     "trigger_crash_dump": in_versions(crash_dump, since="2.17"),
     "os-resetState": state,
+    "evacuate": evacuate,
     "injectNetworkInfo": plain(InjectNetworkInfo),
     "rebuild": rebuild,
     "rescue": rescue,
     "unrescue": plain(Unrescue),
+    "migrate": migrate,
     "resize": resize,
     "confirmResize": plain(ConfirmResize, 204),
     "revertResize": plain(RevertResize),
+    "os-migrateLive": migrate_live,
     "createImage": create_image,
     "createBackup": create_backup,
     "shelve": plain(Shelve),

@@ -7,11 +7,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from compute.errors import ComputeError
 from compute.models import Host
 from portal.setup import bootstrap
 from portal.setup.lab.commands import LabError
 from portal.setup.lab.laboratory import RANGES, Laboratory
-from portal.setup.lab.registration import TRUSTED, forget, register
+from portal.setup.lab.registration import forget, register
 
 BEFALLS = {
     "off": "Cut the power of a host.",
@@ -51,14 +52,14 @@ class Command(BaseCommand):
                     self._status(laboratory)
                 case verb:
                     self._befall(laboratory, verb, options["number"])
-        except LabError as error:
+        except (LabError, ComputeError) as error:
             raise CommandError(str(error)) from error
 
     def _up(self, laboratory: Laboratory, hosts: int, shared: list[int]) -> None:
         laboratory.up(hosts, shared, settings.STORAGE_POOL_PATH if shared else "")
         register(laboratory.hosts, self.stdout.write)
         self._status(laboratory)
-        self.stdout.write(f"A Nacelle that is to add hosts of it itself needs {TRUSTED}={RANGES}.")
+        self.stdout.write(f"A Nacelle that is to add hosts of it itself needs NACELLE_TRUSTED_HOSTS={RANGES}.")
 
     def _down(self, laboratory: Laboratory) -> None:
         if laboratory.plan is None:

@@ -1,0 +1,1 @@
+"""Tests of hosts: how they come, change, go, and are watched."""
