@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 MIB = 1 << 20
 GIB = 1 << 30
 # The volumes that one operation makes beside another's: role and the number of its action.
-REPLACED = re.compile(r"(root|ephemeral0|swap|rescue)(-[0-9]+)?|probe-[0-9a-f]{8}")
+REPLACED = re.compile(r"(root|ephemeral0|swap|rescue)(-[0-9]+)?|config-[0-9]+|probe-[0-9a-f]{8}")
 PAGE = 4096
 LOOK_SECONDS = 0.5  # how often a copy asks whether it is still wanted
 

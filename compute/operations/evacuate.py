@@ -329,8 +329,13 @@ class Evacuate(Operation):
     )
 
     def _new_layout(self) -> Layout:
+        """The disks as they will be. Where others are made, all have names of their own, the config drive too.
+
+        What a call makes that returns when everybody has given it up then has a name that nothing needs, and goes,
+        whatever the storage of the old host is.
+        """
         old = Layout(self.instance.id, self.instance.flavor, dict(self.migration.old_volume_names))
-        return old if self.keeps_disks else Layout(old.instance_id, old.flavor).renamed(old.own, self.action.pk)
+        return old if self.keeps_disks else Layout(old.instance_id, old.flavor).renamed((*old.own, "config"), self.action.pk)
 
     @property
     def _stays_off(self) -> bool:

@@ -88,7 +88,7 @@ def test_a_boot_that_fails_leaves_none(cloud, shared_host, alice) -> None:
 def test_a_sweep_takes_what_nobody_needs_and_nothing_else(cloud, shared_host, alice) -> None:
     driver = hypervisor_of(shared_host)
     others = [f"{ID}-{name}" for name in ("root", "root-3", "notes", "root-3-more", "config")]
-    left = [f"{ID}-{name}" for name in ("root-2", "ephemeral0-2", "swap-2", "rescue-9")]
+    left = [f"{ID}-{name}" for name in ("root-2", "ephemeral0-2", "swap-2", "rescue-9", "config-2")]
     for volume in (*others, *left):
         driver.create_volume(volume, MIB)
     disks.sweep(driver, ID, others[:2])
