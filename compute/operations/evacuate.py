@@ -335,7 +335,9 @@ class Evacuate(Operation):
         whatever the storage of the old host is.
         """
         old = Layout(self.instance.id, self.instance.flavor, dict(self.migration.old_volume_names))
-        return old if self.keeps_disks else Layout(old.instance_id, old.flavor).renamed((*old.own, "config"), self.action.pk)
+        if self.keeps_disks:
+            return old
+        return Layout(old.instance_id, old.flavor).renamed((*old.own, "config"), self.action.pk)
 
     @property
     def _stays_off(self) -> bool:
