@@ -32,6 +32,9 @@ PARAMETERS: dict[str, frozenset[str]] = {
     "qemu+tls": frozenset({"pkipath", "tls_priority"}),
     "qemu+tcp": frozenset(),
 }
+# libvirt puts these into a command line that a shell on the host reads, and only one of them within quotes.
+READ_BY_A_SHELL = frozenset({"socket", "netcat"})
+PLAIN_PATH = re.compile(r"[a-z0-9_/.][a-z0-9_/.+-]*", re.IGNORECASE | re.ASCII)
 HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,252})", re.IGNORECASE | re.ASCII)
 USER = re.compile(r"[a-z0-9_][a-z0-9_.$-]{0,63}", re.IGNORECASE | re.ASCII)
 
@@ -91,6 +94,8 @@ def trusted_networks(texts: Iterable[str]) -> Networks:
 
 def split(uri: str) -> SplitResult:
     """The parts of a URI. Raises Refused for what is none."""
+    if not uri.isprintable():  # urlsplit would overlook line breaks, and others would not
+        raise Refused("That is no URI: it holds what cannot be printed.")
     try:
         parts = urlsplit(uri)
         parts.port  # noqa: B018  (it is looked at only when it is asked for)
@@ -184,11 +189,14 @@ def _check_parameters(parts: SplitResult) -> None:
             raise Refused(f"The parameter {name[:32]} is not taken; {parts.scheme}:// may have: {known}.")
         if not value.isprintable():
             raise Refused(f"The value of {name} cannot be printed.")
+        if name in READ_BY_A_SHELL and not PLAIN_PATH.fullmatch(value):
+            raise Refused(f"The value of {name} is a path of letters, digits and . _ + - alone.")
 
 
 def _is_address(text: str) -> bool:
+    """Not one with a zone ("fe80::1%eth0"): that is known on one machine alone, and may be any text."""
     try:
         ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return "%" not in text

@@ -86,7 +86,7 @@ def test_a_host_gets_one_that_is_good_for_it_alone(place: Path, address: str, na
     assert peer.public_key() != certificate.public_key()
 
 
-@pytest.mark.parametrize("address", ["", "a b", "$(id)", "host'", "a/b", "-x", "x" * 300])
+@pytest.mark.parametrize("address", ["", "a b", "$(id)", "host'", "a/b", "-x", "x" * 300, "fe80::1%';id;'"])
 def test_what_is_no_address_gets_none(address: str) -> None:
     with pytest.raises(Invalid, match="neither a host name nor an address"):
         certificates.issue(SYSTEM, address)

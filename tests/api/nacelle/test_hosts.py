@@ -77,7 +77,8 @@ def test_the_administrator_shows_changes_and_removes_a_host(cloud, root):
 @pytest.mark.parametrize(
     "body",
     [{"name": ""}, {"name": "a b"}, {"cpu_ratio": 0}, {"cpu_ratio": "NaN"}, {"reserved_memory_mb": -1}, {"zone": "x"},
-     {"console_address": "a b"}, {"migration_address": "a b"},
+     {"console_address": "a b"}, {"migration_address": "a b"}, {"migration_address": "fe80::1%eth0"},
+     {"cpu_ratio": 10**400}, {"name": 10**400},
      {"uri": "ftp://x"}, {"domain_type": "xen"}, {"cpu_ratio": True}],
 )  # fmt: skip
 def test_a_change_that_makes_no_sense_is_refused(cloud, root, body):
