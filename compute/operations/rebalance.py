@@ -78,14 +78,14 @@ def apply(actor: Actor, key: str) -> Relocation:
 def _candidates() -> list[Candidate]:
     """The instances that may be moved while they run: nobody is at them, nothing speaks against it.
 
-    One that its user has locked stays, and so does what was moved for this purpose a short while ago.
+    One that its user has locked stays, one that was adopted, and what was moved for this purpose a short while ago.
     """
     since = timezone.now() - timedelta(seconds=settings.REBALANCE_QUIET_SECONDS)
     quiet = RelocationItem.objects.filter(
         relocation__kind=RelocationKind.REBALANCE, state=ItemState.DONE, finished_at__gte=since
     )
-    rows = Instance.objects.alive().filter(vm_state__in=ON, task_state=None, locked=False, host__isnull=False)
-    rows = rows.exclude(pk__in=quiet.values("instance")).exclude(pk__in=Snapshot.objects.values("instance"))
+    rows = Instance.objects.alive().filter(vm_state__in=ON, task_state=None, locked=False, adopted={})
+    rows = rows.filter(host__isnull=False).exclude(pk__in=quiet.values("instance")).exclude(pk__in=Snapshot.objects.values("instance"))
     return [
         Candidate(Request.of(one), one.host_id)
         for one in rows.select_related("server_group").order_by("pk")

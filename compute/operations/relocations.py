@@ -42,6 +42,7 @@ RULES = {
     RelocationKind.REBALANCE: REBALANCE_RULE,
 }
 MOST_AT_ONCE = 100
+SERVICED = "It is being serviced."
 
 
 def evacuate_host(actor: Actor, host: Host, *, automatic: bool = False) -> Relocation:
@@ -74,14 +75,19 @@ def drain_host(
         fresh = Host.objects.select_for_update().get(pk=host.pk)
         if not fresh.is_up:
             raise Conflict(f"{fresh.name} is down: nothing can be moved off it. Fence it, and evacuate it.")
-        why = reason.strip()[:REASON_CAP] or "It is being serviced."
-        Host.objects.filter(pk=fresh.pk).update(
-            enabled=False, disabled_reason=why, maintenance=True, updated_at=timezone.now()
-        )
+        why = reason.strip()[:REASON_CAP] or SERVICED
+        _take_out_of_service(fresh, why)
         made = begin(actor, RelocationKind.DRAIN, fresh, at_once=wanted, shut_down=shut_down)
         note(fresh.pk, made.kind, f"Its instances ({made.items.count()}) are to be moved off. {why}", actor)
     host.refresh_from_db()
     return made
+
+
+def _take_out_of_service(host: Host, why: str) -> None:
+    """It gets no new instances, which would else come as others leave."""
+    Host.objects.filter(pk=host.pk).update(
+        enabled=False, disabled_reason=why, maintenance=True, updated_at=timezone.now()
+    )
 
 
 def begin(actor: Actor, kind: RelocationKind, host: Host, **fields: Any) -> Relocation:
@@ -142,18 +148,24 @@ def stop(actor: Actor, relocation: Relocation) -> None:
 
 
 def retry(actor: Actor, relocation: Relocation, **changes: Any) -> None:
-    """Go on with what is left, and try again what failed. Raises Conflict for one that runs, or is done."""
+    """Go on with what is left, and try again what failed. Raises Conflict for one that runs, or is done.
+
+    A host that was to be drained and takes new instances by now is taken out of service again.
+    """
     enforce(actor, RULES[RelocationKind(relocation.kind)])
     rows = Relocation.objects.filter(pk=relocation.pk, state__in=(RelocationState.STOPPED, RelocationState.INCOMPLETE))
     now = timezone.now()
     try:
         with transaction.atomic():
+            host = Host.objects.select_for_update().filter(pk=relocation.host_id).first()
             if not rows.update(state=RelocationState.RUNNING, finished_at=None, updated_at=now, **changes):
                 raise Conflict(f"This {relocation.kind} runs, or there is nothing left of it to be done.")
             relocation.items.filter(state=ItemState.FAILED).update(
                 state=ItemState.WAITING, message="", try_at=now, finished_at=None
             )
             relocation.items.filter(state=ItemState.WAITING).update(try_at=now)
+            if relocation.kind == RelocationKind.DRAIN and host is not None:
+                _take_out_of_service(host, SERVICED if host.enabled else host.disabled_reason)
             tell(relocation)
             if relocation.host_id:
                 note(relocation.host_id, relocation.kind, f"The {relocation.kind} goes on.", actor)

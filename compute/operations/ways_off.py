@@ -35,6 +35,7 @@ NOT_MOVED = {
     VmState.SOFT_DELETED: "It is deleted. Restore it, or delete it for good.",
     VmState.ERROR: "It is in error. Set its state right, or delete it.",
 }
+ADOPTED = "It was adopted, and its definition and disks stay on its host."
 ON = (VmState.ACTIVE, VmState.PAUSED)
 
 
@@ -89,6 +90,8 @@ def off(instance: Instance, *, target: str = "", shut_down: bool = False) -> Way
         return busy(task or state)
     if state == VmState.SHELVED:
         return Way(ShelveOffload, sentence=OFFLOADED)
+    if instance.is_adopted:
+        return Way(refusal=ADOPTED)
     params = {"host": target} if target else {}
     if state in ON and not (shut_down and state == VmState.ACTIVE):
         return Way(LiveMigration, params, "It is moved while it runs.")

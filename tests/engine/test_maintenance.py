@@ -24,7 +24,7 @@ from compute.models import (
     RelocationItem,
     Snapshot,
 )
-from compute.operations import OPERATIONS, rebalance, relocation_steps, relocations
+from compute.operations import OPERATIONS, rebalance, relocation_steps, relocations, ways_off
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import request
 from compute.operations.pause import Pause
@@ -174,6 +174,33 @@ def test_it_is_brought_back_and_what_drains_it_stops(hosts, several, root):
     assert Instance.objects.filter(host=hosts[0]).count() == 5
 
 
+def test_a_drain_that_goes_on_takes_the_host_out_of_service_again(hosts, several, root):
+    made = relocations.drain_host(root.actor, hosts[0], at_once=1, reason="new disks")
+    set_enabled(root.actor, Host.objects.get(name="host-1"), enabled=True)
+    made.refresh_from_db()
+    relocations.retry(root.actor, made)
+    host = Host.objects.get(name="host-1")
+    assert (host.enabled, host.maintenance, host.disabled_reason) == (False, True, "It is being serviced.")
+    Host.objects.filter(pk=host.pk).update(disabled_reason="new disks")
+    relocations.stop(root.actor, made)
+    relocations.retry(root.actor, made)
+    assert Host.objects.get(name="host-1").disabled_reason == "new disks"
+    assert see_to_the_end().state == "done"
+
+
+def test_one_that_was_adopted_stays_and_that_is_said_beforehand(hosts, several, root):
+    Instance.objects.filter(pk=several[0].pk).update(adopted={"name": "legacy", "disks": [], "delete_disks": []})
+    said = {one.name: way for one, way in ways_off.all_off(hosts[0])}
+    assert [name for name, way in said.items() if way.operation is None] == [several[0].name]
+    relocations.drain_host(root.actor, hosts[0])
+    assert see_to_the_end().state == "incomplete"
+    (failed,) = RelocationItem.objects.filter(state="failed")
+    assert (failed.instance, failed.message) == (
+        several[0],
+        "It was adopted, and its definition and disks stay on its host.",
+    )
+
+
 def test_newcomers_that_were_on_their_way_go_too(hosts, several, root):
     relocations.drain_host(root.actor, hosts[0])
     RelocationItem.objects.filter(instance=several[5]).delete()
@@ -239,6 +266,7 @@ def test_what_must_stay_is_not_proposed(hosts, several, root, settings):
     Snapshot.objects.create(instance=several[2], name="before", state="available")
     Instance.objects.filter(pk=several[3].pk).update(task_state="rebooting")
     ask(Stop, several[4])
+    Instance.objects.filter(pk=several[0].pk).update(locked=False, adopted={"name": "legacy"})
     settings.REBALANCE_ABOVE = settings.REBALANCE_TO = 0.0
     found = rebalance.propose(root.actor)
     assert [one.pk for one, _ in found.moves] == [several[5].pk]
