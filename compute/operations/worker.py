@@ -237,9 +237,9 @@ def sentence_for(error: Exception) -> str:
 def without_hosts(text: str) -> str:
     """The text without hosts' names, addresses and files, which are the administrators' alone (OSSA-2019-003)."""
     names: set[str] = set()
-    for name, uri, address in Host.objects.values_list("name", "uri", "migration_address"):
+    for name, uri, *addresses in Host.objects.values_list("name", "uri", "migration_address", "console_address"):
         parts = urlsplit(uri)
-        names |= {uri, name, address, parts.netloc, parts.hostname or ""} - {""}
+        names |= {uri, name, *addresses, parts.netloc, parts.hostname or ""} - {""}
     longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     text = re.sub(rf"(?<![\w.-])(?:{longest_first})(?![\w-])", "a host", text) if names else text
     text = re.sub(r"\b[a-z+]+://\S+", "a host", text)

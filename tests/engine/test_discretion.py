@@ -79,6 +79,13 @@ def test_words_that_only_look_alike_stay(cloud, text, told):
     assert without_hosts(text) == told
 
 
+def test_the_addresses_where_hosts_are_reached_otherwise_are_hidden_too(cloud):
+    Host.objects.update(console_address="10.1.2.4", migration_address="10.1.2.5")
+    text = "unable to connect to server at '10.1.2.4:49152', nor from a trusted address (10.1.2.5)"
+    told = "unable to connect to server at 'a host:49152', nor from a trusted address (a host)"
+    assert without_hosts(text) == told
+
+
 def test_a_server_has_no_more_cards_than_slots(cloud, alice):
     body = {
         "name": "wide",

@@ -104,11 +104,13 @@ class Migrations(MigrationsView):
         if project != self.actor.project_id:
             enforce(self.actor, ALL_PROJECTS)
         self.sees_hosts = allows(self.actor, WITH_HOSTS)
+        if query.keys() & {"host", "source_compute"}:  # who may not see them may not guess them, either
+            enforce(self.actor, WITH_HOSTS)
         rows = self._filtered(Migration.objects.select_related("source_host", "dest_host"))
         if not self.at("2.59"):
             return Response({"migrations": [self._shown(row) for row in rows.order_by("-created_at", "-id")]})
         limit = limit_of(query)
-        found = list(after(rows, self._marker(), [("created_at", True), ("id", True)])[:limit])
+        found = list(after(rows, self._marker(project), [("created_at", True), ("id", True)])[:limit])
         body: dict[str, Any] = {"migrations": [self._shown(row) for row in found]}
         if found and len(found) == limit:
             body["migrations_links"] = [next_link(request.path, query, str(found[-1].uuid))]
@@ -119,12 +121,13 @@ class Migrations(MigrationsView):
         live = row.migration_type == MigrationType.LIVE and row.status in LIVE_IN_PROGRESS
         return body | IN_PROGRESS.render(row, self.version, self) if live else body
 
-    def _marker(self) -> Migration | None:
+    def _marker(self, project: str) -> Migration | None:
         text = self.request.query_params.get("marker")
         if text is None:
             return None
         key = as_uuid(text)
-        found = Migration.objects.filter(uuid=key).first() if key else None
+        rows = Migration.objects.filter(project_id=project) if project else Migration.objects.all()
+        found = rows.filter(uuid=key).first() if key else None
         if found is None:
             raise ParseError(f"Marker {text[:60]} could not be found.")
         return found

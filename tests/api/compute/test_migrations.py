@@ -207,8 +207,12 @@ def test_who_may_list(
         None
     }
     assert shown["id"] == moved.pk
+    own = f"?project_id={manager.project.id}"
+    for name in ("host=host-1", "host=nowhere", "source_compute=host-1"):
+        assert manager.get(f"{LIST}{own}&{name}", headers=at(NEWEST)).status_code == 403
     Migration.objects.update(project_id=cloud.other.id)
-    assert listed(manager, f"?project_id={manager.project.id}") == []
+    assert listed(manager, own) == []
+    assert manager.get(f"{LIST}{own}&marker={moved.uuid}", headers=at(NEWEST)).status_code == 400
 
 
 # of a server ----------------------------------------------------------------------------------------
