@@ -24,6 +24,7 @@ TELL_SECONDS = 1.0
 ARRIVAL_SECONDS = 5.0  # a host sees to what was arriving when whoever brought it is gone; so long it has for that
 LOOK_SECONDS = 0.1
 OWN = (Whereabouts.RUNNING, Whereabouts.PAUSED, Whereabouts.OFF)  # what the target has as its own
+LEFT = (Whereabouts.SENT, Whereabouts.ABSENT, Whereabouts.OFF)  # at the source, where it may run at the target
 UNDECIDED = (Whereabouts.ARRIVING, Whereabouts.SENT)  # at the target
 GIB = 1 << 30
 LEAST_GIB = 2  # of memory and disk, that the time limit is reckoned by
@@ -100,7 +101,7 @@ def settle(operation: Operation, migration: Migration) -> bool:
         if not _is_off(migration.source_host):
             raise silence
         return False
-    if also_silence is not None and here in (Whereabouts.SENT, Whereabouts.ABSENT) and not _is_off(migration.dest_host):
+    if also_silence is not None and here in LEFT and not _is_off(migration.dest_host):
         raise also_silence
     _keep(source, operation.instance, here)
     return False

@@ -187,6 +187,8 @@ class LiveMigration(Operation):
             if crossing.settle(self, self.migration):
                 return
             self._begin_again()
+        # What is there from an earlier stay must not be taken for the guest that has arrived.
+        self.hypervisor_of(self.target).remove(self.instance.id)
         self.note(under_way=True, tries=self.action.progress.get("tries", 0) + 1, percent=0)
         held.set_status(self.migration, MigrationStatus.RUNNING)
         source = self.hypervisor_of(self.migration.source_host)

@@ -85,7 +85,11 @@ def _candidates() -> list[Candidate]:
         relocation__kind=RelocationKind.REBALANCE, state=ItemState.DONE, finished_at__gte=since
     )
     rows = Instance.objects.alive().filter(vm_state__in=ON, task_state=None, locked=False, adopted={})
-    rows = rows.filter(host__isnull=False).exclude(pk__in=quiet.values("instance")).exclude(pk__in=Snapshot.objects.values("instance"))
+    rows = (
+        rows.filter(host__isnull=False)
+        .exclude(pk__in=quiet.values("instance"))
+        .exclude(pk__in=Snapshot.objects.values("instance"))
+    )
     return [
         Candidate(Request.of(one), one.host_id)
         for one in rows.select_related("server_group").order_by("pk")

@@ -19,10 +19,11 @@ from compute.hosts.connections import hypervisor_of
 from compute.hosts.storage import identify
 from compute.hypervisor.fake.faults import Fault
 from compute.hypervisor.interface import Whereabouts
-from compute.models import Action, Change, Host, HostState, Instance, Migration, Snapshot
+from compute.models import OPEN_STATES, Action, Change, Host, HostState, Instance, Migration, Snapshot
 from compute.operations import OPERATIONS, leftovers, migration_control
 from compute.operations.cancellation import cancel_action
 from compute.operations.engine import request
+from compute.operations.guest import guest_of
 from compute.operations.layout import Layout
 from compute.operations.worker import perform
 from portal.identity.actor import SYSTEM
@@ -171,6 +172,18 @@ def test_a_paused_guest_stays_paused(pair: Pair) -> None:
     instance = pair.go(finish(instance))
     assert (instance.host, instance.vm_state, instance.power_state) == (pair.there, "paused", 3)
     assert_sound(pair, instance)
+
+
+@pytest.mark.parametrize("power", ["paused", "active"])
+def test_what_is_left_at_the_target_of_an_earlier_stay_is_not_taken_for_the_guest(sharing: Pair, power: str) -> None:
+    instance = sharing.ready()
+    if power == "paused":
+        request(OPERATIONS["pause"], instance, sharing.alice.actor)
+        instance = finish(instance)
+    hypervisor_of(sharing.there).define(guest_of(instance, sharing.there))
+    instance = sharing.go(instance)
+    assert (instance.host, instance.vm_state) == (sharing.there, power)
+    assert_sound(sharing, instance, shared=True)
 
 
 def test_it_can_come_back_and_go_again(pair: Pair) -> None:
@@ -466,7 +479,7 @@ def left_behind_by_a_failure(pair: Pair, instance: Instance) -> None:
     """What could not be removed, as the host failed just then, is the watcher's to remove."""
     settled = Instance.objects.get(pk=instance.pk).updated_at
     Instance.objects.filter(pk=instance.pk).update(updated_at="2020-01-01T00:00:00Z")
-    for host in (pair.here, pair.there):
+    for host in (pair.here, pair.there) * 2:  # what is news of the one makes what was seen of the other old
         identify(host, hypervisor_of(host))
     for host in (pair.here, pair.there):
         driver = hypervisor_of(host)
@@ -475,6 +488,13 @@ def left_behind_by_a_failure(pair: Pair, instance: Instance) -> None:
             for port in instance.ports.all():
                 driver.release(port.network_id, port.mac)
     Instance.objects.filter(pk=instance.pk).update(updated_at=settled)
+
+
+def taken_up_again(action: Action) -> str:
+    """Another worker comes when the lease of the dead one is over; it waits for a host, or ends. Returns its state."""
+    while not (now := Action.objects.get(pk=action.pk)).message and now.state in OPEN_STATES:
+        perform(action.pk, "transfer")
+    return now.state
 
 
 @pytest.mark.parametrize("phase", PHASES)
@@ -488,10 +508,25 @@ def test_a_host_that_dies_for_good_in_the_middle(pair: Pair, phase: str, when: s
     hypervisor_of(struck).inject(Fault(phase, do="kill", when=when))
     assert perform_in_another_process(action)
     hypervisor_of(struck).break_down()
-    for _ in range(3):
-        perform(action.pk, "transfer")
+    taken_up_again(action)
     hypervisor_of(struck).heal()
     instance = finish(instance)
     left_behind_by_a_failure(pair, instance)
     assert_sound(pair, instance, (phase, when))
     assert other
+
+
+def test_one_that_is_off_at_the_source_may_run_at_a_target_that_is_silent(pair: Pair) -> None:
+    """libvirt at the source was killed when it had cut the guest's power and not yet forgotten it."""
+    instance = pair.ready()
+    action = pair.ask(instance)
+    hypervisor_of(pair.there).inject(Fault("cross_run", do="kill", when="after"))
+    assert perform_in_another_process(action)
+    hypervisor_of(pair.here).destroy(instance.id)
+    assert hypervisor_of(pair.here).whereabouts(instance.id) == Whereabouts.OFF
+    hypervisor_of(pair.there).break_down()
+    assert taken_up_again(action) == "running"
+    hypervisor_of(pair.there).heal()
+    instance = finish(instance)
+    assert instance.host == pair.there
+    assert_sound(pair, instance)
