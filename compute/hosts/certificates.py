@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -72,11 +72,20 @@ def folder() -> Path:
 
 
 def client_folder() -> str:
-    """The folder with the cloud's own certificate, which is made, or made anew before it ends."""
+    """The folder with the cloud's own certificate, which is made, or made anew before it ends. Raises Conflict.
+
+    A control node that cannot make it uses what it has to its end.
+    """
     place = _authority()
     path = place / CLIENT_CERTIFICATE
-    if not path.exists() or _read(path).not_valid_after_utc - datetime.now(UTC) < RENEW_BEFORE:
-        _make_client(place)
+    left = _read(path).not_valid_after_utc - datetime.now(UTC) if path.exists() else timedelta()
+    if left < RENEW_BEFORE:
+        try:
+            _make_client(place)
+        except Conflict as error:
+            if left <= timedelta():
+                raise
+            log.warning("the cloud's own certificate ends in %d days: %s", left.days, error)
     return str(place)
 
 
@@ -167,7 +176,7 @@ class _Authority:
 
     @classmethod
     def at(cls, place: Path) -> _Authority:
-        """The one in a folder. Raises Conflict when its key is elsewhere, or its time is over."""
+        """The one in a folder. Raises Conflict when its key is elsewhere or damaged, or its time is over."""
         try:
             certificate, key = _read(place / CA_CERTIFICATE), _read_key(place / CA_KEY)
         except FileNotFoundError as error:
@@ -238,14 +247,27 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain).decode()
 
 
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What is there and makes no sense is a Conflict, which names it."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise Conflict(f"{path} cannot be read: {type(error).__name__}. Put a copy back, as it was.") from error
+
+
 def _read(path: Path) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(path.read_bytes())
+    with _readable(path):
+        return x509.load_pem_x509_certificate(path.read_bytes())
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key(path.read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key
+    with _readable(path):
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return key
 
 
 def _write(path: Path, text: str) -> None:

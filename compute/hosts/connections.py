@@ -7,9 +7,10 @@ import threading
 
 from django.conf import settings
 
+from compute.errors import Conflict
 from compute.hosts import certificates
 from compute.hypervisor.drivers import open_hypervisor
-from compute.hypervisor.interface import Hypervisor
+from compute.hypervisor.interface import Hypervisor, Unreachable
 from compute.hypervisor.ways import Ways
 from compute.models import Host
 
@@ -33,7 +34,15 @@ def hypervisor_at(uri: str) -> Hypervisor:
 
 def ways() -> Ways:
     """What this cloud has for reaching hosts."""
-    return Ways(pki=certificates.client_folder, ssh_folder=str(settings.DATA_DIR / "ssh"))
+    return Ways(pki=_certificates, ssh_folder=str(settings.DATA_DIR / "ssh"))
+
+
+def _certificates() -> str:
+    """The folder with the cloud's own certificate; without one no host can be reached that wants to see it."""
+    try:
+        return certificates.client_folder()
+    except Conflict as error:
+        raise Unreachable(str(error)) from error
 
 
 def forget(host: Host) -> None:

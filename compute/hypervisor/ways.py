@@ -35,7 +35,10 @@ PARAMETERS: dict[str, frozenset[str]] = {
 # libvirt puts these into a command line that a shell on the host reads, and only one of them within quotes.
 READ_BY_A_SHELL = frozenset({"socket", "netcat"})
 PLAIN_PATH = re.compile(r"[a-z0-9_/.][a-z0-9_/.+-]*", re.IGNORECASE | re.ASCII)
-HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9._-]{0,252})", re.IGNORECASE | re.ASCII)
+# Of labels as name servers know them: others cannot even be asked about.
+HOSTNAME = re.compile(
+    r"(?=.{1,253}\Z)[a-z0-9][a-z0-9_-]{0,62}(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE | re.ASCII
+)
 USER = re.compile(r"[a-z0-9_][a-z0-9_.$-]{0,63}", re.IGNORECASE | re.ASCII)
 
 KINDS = (

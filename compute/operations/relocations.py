@@ -157,7 +157,7 @@ def retry(actor: Actor, relocation: Relocation, **changes: Any) -> None:
     now = timezone.now()
     try:
         with transaction.atomic():
-            host = Host.objects.select_for_update().filter(pk=relocation.host_id).first()
+            host = Host.objects.select_for_update().filter(pk=relocation.host_id or 0).first()
             if not rows.update(state=RelocationState.RUNNING, finished_at=None, updated_at=now, **changes):
                 raise Conflict(f"This {relocation.kind} runs, or there is nothing left of it to be done.")
             relocation.items.filter(state=ItemState.FAILED).update(

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from compute.errors import Conflict, Invalid
-from compute.hosts import certificates
+from compute.hosts import certificates, connections
+from compute.hypervisor.interface import Unreachable
 from portal.identity.actor import SYSTEM
 from portal.identity.policy import Forbidden
 from tests.conftest import Persona
@@ -65,7 +66,7 @@ def test_of_many_who_make_it_one_wins(place: Path) -> None:
         ("10.0.0.5", x509.IPAddress(ipaddress.ip_address("10.0.0.5"))),
         ("fd00::5", x509.IPAddress(ipaddress.ip_address("fd00::5"))),
         (" Node-1.example.org ", x509.DNSName("node-1.example.org")),
-        ("n" * 70 + ".example.org", x509.DNSName("n" * 70 + ".example.org")),
+        ("n" * 60 + ".rack-1.example.org", x509.DNSName("n" * 60 + ".rack-1.example.org")),
     ],
 )
 def test_a_host_gets_one_that_is_good_for_it_alone(place: Path, address: str, named: x509.GeneralName) -> None:
@@ -86,7 +87,9 @@ def test_a_host_gets_one_that_is_good_for_it_alone(place: Path, address: str, na
     assert peer.public_key() != certificate.public_key()
 
 
-@pytest.mark.parametrize("address", ["", "a b", "$(id)", "host'", "a/b", "-x", "x" * 300, "fe80::1%';id;'"])
+@pytest.mark.parametrize(
+    "address", ["", "a b", "$(id)", "host'", "a/b", "-x", "x" * 300, "x" * 64, "a..b", "fe80::1%';id;'"]
+)
 def test_what_is_no_address_gets_none(address: str) -> None:
     with pytest.raises(Invalid, match="neither a host name nor an address"):
         certificates.issue(SYSTEM, address)
@@ -112,6 +115,30 @@ def test_a_control_node_without_the_authoritys_key_reaches_hosts_and_signs_nothi
     assert certificates.client_folder() == str(place)
     with pytest.raises(Conflict, match=r"cakey\.pem is not on this control node"):
         certificates.issue(SYSTEM, "10.0.0.5")
+
+
+def test_without_that_key_the_clouds_own_is_used_to_its_end(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificates.client_folder()
+    (place / "cakey.pem").unlink()
+    monkeypatch.setattr(certificates, "RENEW_BEFORE", timedelta(days=800))
+    assert certificates.client_folder() == str(place)
+    (place / "clientcert.pem").unlink()
+    with pytest.raises(Conflict, match=r"cakey\.pem is not on this control node"):
+        certificates.client_folder()
+
+
+@pytest.mark.parametrize("damaged", ["cacert.pem", "cakey.pem", "clientcert.pem"])
+def test_a_damaged_folder_is_said_to_whoever_needs_it(place: Path, damaged: str) -> None:
+    certificates.client_folder()
+    (place / damaged).write_text("")
+    with pytest.raises(Conflict, match=f"{damaged} cannot be read"):
+        certificates.client_folder()
+        certificates.issue(SYSTEM, "10.0.0.5")
+    if damaged == "clientcert.pem":
+        pki = connections.ways().pki
+        assert pki is not None
+        with pytest.raises(Unreachable, match=f"{damaged} cannot be read"):
+            pki()
 
 
 def test_an_authority_that_ends_is_said(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

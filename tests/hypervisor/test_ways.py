@@ -51,6 +51,8 @@ def test_these_are_taken_as_they_are(uri: str) -> None:
         ("qemu+unix://host/system", "names no host"),
         ("qemu+ssh://-oProxyCommand=x/system", "neither a host name nor an address"),
         ("qemu+ssh://a b/system", "neither a host name nor an address"),
+        ("qemu+ssh://a..b/system", "neither a host name nor an address"),
+        (f"qemu+tls://{'a' * 64}/system", "neither a host name nor an address"),
         ("qemu+ssh://$(id)/system", "neither a host name nor an address"),
         ("qemu+ssh://root:secret@host/system", "holds no password"),
         ("qemu+ssh://-l@host/system", "is no user name"),
