@@ -23,9 +23,9 @@ AGAIN="--reruns 1 --max-suite-reruns 5 --rerun-show-tracebacks"
 export PYTHONHASHSEED=0
 passes() { "$@" || [ $? -eq 5 ]; } # 5: nothing of this half was asked for
 printf '%s\n' "--- SQLite"
-passes .venv/bin/python -m pytest -n "$(nproc)" -m "not ($ALONE)" "$@"
+passes .venv/bin/python -m pytest -n "$(nproc)" --dist worksteal -m "not ($ALONE)" "$@"
 passes .venv/bin/python -m pytest $AGAIN -m "$ALONE" "$@"
 printf '%s\n' "--- PostgreSQL and Redis"
 # What is about the browser, the client or the hypervisor alone does not come to another end with another database.
-passes scripts/with-servers.sh .venv/bin/python -m pytest -n "$(nproc)" -m "not ($ALONE)" "$@"
+passes scripts/with-servers.sh .venv/bin/python -m pytest -n "$(nproc)" --dist worksteal -m "not ($ALONE)" "$@"
 [ $# -gt 0 ] || scripts/with-servers.sh .venv/bin/python -m pytest $AGAIN tests/e2e/test_instances.py tests/e2e/test_kills.py
