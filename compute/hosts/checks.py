@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import transaction
@@ -73,6 +74,7 @@ def judged(host: Host, found: Survey) -> list[Finding]:
         ranges=tuple((str(one.network), one.cidr) for one in ranges),
         others=tuple(_others(host)),
         now=timezone.now(),
+        named=urlsplit(host.uri).hostname or "",
     )
     return judge(found, around)
 

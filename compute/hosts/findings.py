@@ -56,13 +56,14 @@ class Other:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a host is judged by. ``ranges`` are this cloud's networks: name and range."""
+    """What a host is judged by. ``ranges`` are this cloud's networks: name and range. ``named``: in its URI."""
 
     address: str
     domain_type: str
     ranges: tuple[tuple[str, str], ...] = ()
     others: tuple[Other, ...] = ()
     now: datetime | None = None
+    named: str = ""
 
 
 def judge(found: Survey, around: Surroundings) -> list[Finding]:
@@ -190,7 +191,7 @@ def _certificate(found: Survey, around: Surroundings) -> Iterator[Finding]:
             Severity.WARNING,
             "certificate",
             f"Its certificate ends on {until:%F}.",
-            f"Run a new setup script on it: manage.py host tls-script {around.address}",
+            f"Run a new setup script on it: manage.py host tls-script {around.named}",
         )
 
 

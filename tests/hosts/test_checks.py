@@ -128,7 +128,10 @@ def test_clocks_that_differ_are_told(ahead: float | None, within: float, said: s
 @pytest.mark.parametrize(("days", "ends"), [(None, False), (61, False), (59, True), (-1, True)])
 def test_a_certificate_that_ends_soon_is_told(days: int | None, ends: bool) -> None:
     until = AROUND.now + timedelta(days=days) if AROUND.now and days is not None else None
-    assert bool(told(found(details={"certificate_until": until}), about="certificate")) == ends
+    around = replace(AROUND, address="10.0.0.5", named="node-1.example.org")  # the certificate is for the URI's name
+    findings = told(found(details={"certificate_until": until}), around, "certificate")
+    assert bool(findings) == ends
+    assert all(one.what_to_do.endswith("host tls-script node-1.example.org") for one in findings)
 
 
 def test_between_which_hosts_instances_can_move_live_is_told() -> None:
