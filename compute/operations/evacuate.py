@@ -138,6 +138,7 @@ class Evacuate(Operation):
     leads_to = VmState.ACTIVE
     while_locked = True
     cancellable = True
+    cancel_policy = policy
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
     @classmethod

@@ -295,6 +295,7 @@ class Migrate(Resize):
     wire = "migrate"
     label = "Migrate"
     policy = "os_compute_api:os-migrate-server:migrate"
+    cancel_policy = policy  # it may be that its host is being emptied
 
     @classmethod
     def prepare(cls, instance: Instance, actor: Actor, params: dict[str, Any]) -> None:

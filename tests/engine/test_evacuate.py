@@ -17,6 +17,7 @@ from compute.hosts.watch import HostWatch
 from compute.hypervisor.fake.faults import Fault as Trouble
 from compute.hypervisor.interface import Failed, PowerState
 from compute.models import Fault, Host, HostState, Image, Instance, Migration, Snapshot
+from compute.operations.cancellation import cancel_action
 from compute.operations.delete import Delete, ForceDelete
 from compute.operations.engine import request
 from compute.operations.evacuate import Evacuate
@@ -165,6 +166,17 @@ def test_a_lock_is_no_obstacle_and_what_waits_for_the_host_gives_way(two, alice)
     assert (after.vm_state, after.host, after.locked) == ("active", two.new, True)
     stop.refresh_from_db()
     assert stop.state == "cancelled"
+
+
+def test_who_asks_for_it_may_cancel_it_and_no_other(two, alice):
+    instance = two.running(alice)
+    two.lose()
+    action = evacuate(instance)
+    with pytest.raises(Forbidden):
+        cancel_action(alice.actor, instance, action.request_id)
+    cancel_action(SYSTEM, instance, action.request_id)
+    assert finish(instance).host == two.old
+    sound(two, instance)
 
 
 def test_without_an_image_the_disk_must_be_there(two, alice):
