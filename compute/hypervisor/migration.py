@@ -120,3 +120,9 @@ class Migration(Protocol):
 
         So does one that stands still because a crossing was forced. One that is off stays off. Raises Gone.
         """
+
+    def settle_paused(self, uuid: UUID) -> None:
+        """A paused guest that came here by a crossing is paused as any other: it can be sent on, and its disks written.
+
+        Until then it may be lost by that. It may run for a moment. Raises Gone.
+        """

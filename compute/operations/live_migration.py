@@ -212,6 +212,15 @@ class LiveMigration(Operation):
         """From now on the target is the instance's host."""
         self._count_target()
 
+    def settle_paused(self) -> None:
+        """One that was paused is paused there as any other; a host that does not do it leaves that to the user."""
+        if self.instance.vm_state != VmState.PAUSED:
+            return
+        try:
+            self.hypervisor_of(self.target).settle_paused(self.instance.id)
+        except HypervisorError as error:
+            log.warning("paused instance %s is not settled at %s: %s", self.instance.pk, self.target.name, error)
+
     def leave_source(self) -> None:
         """Nothing of it stays at the source. A host that does not answer is cleaned up by the watcher."""
         try:
@@ -227,6 +236,7 @@ class LiveMigration(Operation):
         Step("make_volumes", make_volumes),
         Step("migrate", migrate, come_back),
         Step("arrive", arrive, final=True),
+        Step("settle_paused", settle_paused),
         Step("leave_source", leave_source),
     )
 

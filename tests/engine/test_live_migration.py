@@ -172,6 +172,19 @@ def test_a_paused_guest_stays_paused(pair: Pair) -> None:
     instance = pair.go(finish(instance))
     assert (instance.host, instance.vm_state, instance.power_state) == (pair.there, "paused", 3)
     assert_sound(pair, instance)
+    instance = pair.go(instance)  # a guest that arrived paused, and nobody settled, does not survive this
+    assert (instance.host, instance.vm_state, instance.power_state) == (pair.here, "paused", 3)
+    assert_sound(pair, instance)
+
+
+def test_a_target_that_does_not_settle_a_paused_guest_keeps_it(pair: Pair) -> None:
+    instance = pair.ready()
+    request(OPERATIONS["pause"], instance, pair.alice.actor)
+    finish(instance)
+    hypervisor_of(pair.there).inject(Fault("settle_paused"))
+    instance = pair.go(instance)
+    assert (instance.host, instance.vm_state, instance.power_state) == (pair.there, "paused", 3)
+    assert_sound(pair, instance)
 
 
 @pytest.mark.parametrize("power", ["paused", "active"])

@@ -197,6 +197,18 @@ def test_a_paused_guest_arrives_paused(apart: Two) -> None:
     assert apart.where() == (ABSENT, RUNNING)
 
 
+def test_a_paused_guest_goes_on_from_host_to_host(together: Two) -> None:
+    together.first.pause(together.identity)
+    for back in (False, True, False):
+        together.cross(back=back)
+        there = together.first if back else together.second
+        for _ in range(2):  # whoever did it may have died over it
+            there.settle_paused(together.identity)
+            assert there.whereabouts(together.identity) == Whereabouts.PAUSED
+    together.second.unpause(together.identity)
+    assert together.where() == (ABSENT, RUNNING)
+
+
 def test_it_is_aborted_and_runs_on(apart: Two) -> None:
     with pytest.raises(Busy, match="aborted"):
         apart.cross(lambda _: Order.ABORT, bandwidth_mb=1)

@@ -28,7 +28,8 @@ from compute.hypervisor.interface import (
 POLL_SECONDS = 0.02
 FIRST_PORT = 5900
 NEW: dict[str, Any] = {
-    "power": PowerState.SHUTDOWN, "since": 0.0, "log": "", "saved": False, "passwords": {}, "crossing": ""
+    "power": PowerState.SHUTDOWN, "since": 0.0, "log": "", "saved": False, "passwords": {}, "crossing": "",
+    "just_arrived": False,
 }  # fmt: skip
 
 
@@ -206,7 +207,7 @@ class FakeGuests(FakeHost):
             check_on(guest)
             if guest["power"] == power:
                 return
-            guest["power"] = power
+            guest.update(power=power, just_arrived=False)
         self._tell(uuid, kind)
 
     def _take_memory(self, guest: dict[str, Any], guests: list[dict[str, Any]]) -> None:

@@ -67,6 +67,10 @@ class FakeMigration(FakeGuests):
             raise Unsupported("The other host is of another kind.")
         with self._changing(uuid) as (guest, _):
             check_on(guest)
+            if lost := guest["just_arrived"]:
+                guest["power"] = PowerState.CRASHED
+        if lost:
+            raise Gone("The guest is lost: it arrived paused, and nobody settled it.")
         target.cross_arrive(crossing.guest)
         self.cross_copy(uuid, target, crossing, on_progress)
         memory = self.cross_send(uuid)
@@ -100,6 +104,13 @@ class FakeMigration(FakeGuests):
             was, guest["power"] = guest["power"], PowerState.PAUSED if paused else PowerState.RUNNING
         if was != guest["power"]:
             self._tell(uuid, GuestEventKind.RESUMED)
+
+    @verb
+    def settle_paused(self, uuid: UUID) -> None:
+        """See the interface."""
+        with self._changing(uuid) as (guest, _):
+            check_on(guest)
+            guest.update(power=PowerState.PAUSED, just_arrived=False)
 
     # the phases -----------------------------------------------------------------------------------
     @verb
@@ -160,7 +171,7 @@ class FakeMigration(FakeGuests):
     def cross_run(self, uuid: UUID, memory: dict[str, Any]) -> None:
         """The target: it goes on, as what it was."""
         with self._crossing(uuid, "arriving") as guest:
-            guest.update(memory, crossing="")
+            guest.update(memory, crossing="", just_arrived=memory["power"] == PowerState.PAUSED)
         self._tell(uuid, GuestEventKind.RESUMED)
 
     @verb

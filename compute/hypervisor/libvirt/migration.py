@@ -126,6 +126,17 @@ class Migration:
         if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED and not paused:
             domain.resume()
 
+    @plain_errors()
+    def settle_paused(self, uuid: UUID) -> None:
+        """See the interface. QEMU activates the disks of one that has arrived when it runs, and at no other time.
+
+        Whoever writes to inactive ones, or sends them on, ends QEMU by an assertion (`bdrv_inactivate_recurse`).
+        """
+        domain = self._session.domain(uuid)
+        if domain.state()[0] == libvirt.VIR_DOMAIN_PAUSED:
+            domain.resume()
+        domain.suspend()
+
     # within ---------------------------------------------------------------------------------------
     def _arrival(self, crossing: Crossing, running: etree._Element) -> dict[str, Any]:
         """The parameters of a crossing to this host."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.http import Http404, HttpRequest
-from rest_framework.exceptions import ParseError
+from rest_framework.exceptions import APIException, ParseError
 
 from compute.errors import NotFound
 from compute.models import Instance
@@ -22,6 +22,12 @@ from portal.identity.policy import enforce
 RANGE = Range("compute", Version(2, 1), Version(2, 100))
 ROOT = "/compute"
 Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+class NotServed(APIException):
+    """Nova has it, Nacelle does not (HTTP 501)."""
+
+    status_code = 501
 
 
 class PinnedRange(Range):

@@ -21,6 +21,7 @@ EXTENSIONS: dict[str, str] = {
     "os-flavor-access": "FlavorAccess",
     "os-flavor-extra-specs": "FlavorExtraSpecs",
     "os-flavor-manage": "FlavorManage",
+    "os-hosts": "Hosts",
     "os-hypervisors": "Hypervisors",
     "os-instance-actions": "InstanceActions",
     "os-keypairs": "Keypairs",
@@ -31,6 +32,7 @@ EXTENSIONS: dict[str, str] = {
     "os-server-start-stop": "ServerStartStop",
     "os-server-usage": "ServerUsage",
     "os-services": "Services",
+    "os-simple-tenant-usage": "SimpleTenantUsage",
     "os-user-data": "UserData",
 }
 

@@ -22,12 +22,14 @@ from portal.api.compute import (
     keypairs,
     limits,
     migrations,
+    os_hosts,
     proxies,
     security_groups,
     server_groups,
     server_parts,
     servers,
     services,
+    usages,
 )
 
 
@@ -82,6 +84,8 @@ PROJECTS = [
     path("os-quota-sets/<quota_project>", limits.QuotaSet.as_view()),
     path("os-quota-sets/<quota_project>/defaults", limits.QuotaSetDefaults.as_view()),
     path("os-quota-sets/<quota_project>/detail", limits.QuotaSetDetail.as_view()),
+    path("os-simple-tenant-usage", usages.Usages.as_view()),
+    path("os-simple-tenant-usage/<usage_project>", usages.Usage.as_view()),
     path("extensions", extensions.Extensions.as_view()),
     path("extensions/<alias>", extensions.Extension.as_view()),
 ]
@@ -99,6 +103,11 @@ HOSTS = [
     path("os-hypervisors/<hypervisor_id>/search", hosts.HypervisorSearch.as_view()),
     path("os-hypervisors/<hypervisor_id>/servers", hosts.HypervisorServers.as_view()),
     path("os-hypervisors/<hypervisor_id>/uptime", hosts.HypervisorUptime.as_view()),
+    path("os-hosts", os_hosts.OsHosts.as_view()),
+    path("os-hosts/<host_name>", os_hosts.OsHost.as_view()),
+    path("os-hosts/<host_name>/startup", os_hosts.OsHostPower.as_view()),
+    path("os-hosts/<host_name>/shutdown", os_hosts.OsHostPower.as_view()),
+    path("os-hosts/<host_name>/reboot", os_hosts.OsHostPower.as_view()),
     path("os-migrations", migrations.Migrations.as_view()),
     path("os-services", services.Services.as_view()),
     path("os-services/<service_id>", services.ServiceView.as_view()),

@@ -64,6 +64,13 @@ def test_what_the_answer_holds_at_each_version(
     assert not set(absent) & set(server)
 
 
+def test_user_data_has_one_name_in_the_answer(action: str, active: Instance, root: Persona, cloud: Cloud) -> None:
+    body = {"rebuild": {"imageRef": str(cloud.image.id)}}
+    server = root.post(action, body, headers=at(NEWEST)).json()["server"]
+    assert "OS-EXT-SRV-ATTR:host" in server and "OS-EXT-SRV-ATTR:user_data" not in server
+    assert server["user_data"] is None
+
+
 def test_what_a_rebuild_may_change(action: str, active: Instance, alice: Persona, cloud: Cloud) -> None:
     KeyPair.objects.create(user=alice.user, name="laptop", public_key="ssh-ed25519 AAAA", fingerprint="00")
     wanted = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rest_framework.exceptions import APIException, ParseError
+from rest_framework.exceptions import ParseError
 from rest_framework.request import Request
 
 from compute.operations.delete import ForceDelete
@@ -28,7 +28,7 @@ from portal.api.compute.actions.rebuild import rebuild
 from portal.api.compute.actions.rescue import rescue
 from portal.api.compute.actions.resize import resize
 from portal.api.compute.actions.shelve import unshelve
-from portal.api.compute.base import ComputeView, call
+from portal.api.compute.base import ComputeView, NotServed, call
 
 __all__ = ["HANDLERS", "NOT_SERVED", "RemoteConsoles", "ServerAction", "actions_document"]
 
@@ -119,12 +119,6 @@ NOVAS = frozenset(
 )
 # Nova's actions that Nacelle does not serve yet, so that the answer can say so.
 NOT_SERVED = NOVAS - set(HANDLERS)
-
-
-class NotServed(APIException):
-    """Nova has it, Nacelle does not (HTTP 501)."""
-
-    status_code = 501
 
 
 def actions_document() -> str:

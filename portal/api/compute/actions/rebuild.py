@@ -85,4 +85,5 @@ def _body(view: ComputeView, row: Instance) -> dict[str, Any]:
     whole = view.at("2.75")
     page = shape.page_of(view, [row], extended_addresses=whole)
     body = shape.alone(row, page) if whole else shape.brief(row, page) | shape.ALONE.render(row, view.version, page)
+    body.pop("OS-EXT-SRV-ATTR:user_data", None)  # said under its own name here
     return body | shape.REBUILT.render(row, view.version, page)
