@@ -82,11 +82,9 @@ def host_named(name: str) -> Host:
 
 
 def _by_project(row: Host) -> dict[str, dict[str, int]]:
-    amounts = {"cpu": Sum("vcpus"), "memory_mb": Sum("memory_mb"), "disk_gb": Sum("disk_gb")}
-    there = Instance.objects.alive().filter(host=row).order_by("project_id").values("project_id")
-    # Aliased, since two of the sums are called as the columns that they are of.
-    sums = there.annotate(**{f"sum_{name}": amount for name, amount in amounts.items()})
-    return {one["project_id"]: {name: one[f"sum_{name}"] for name in amounts} for one in sums}
+    there = Instance.objects.alive().filter(host=row).order_by("project_id").values_list("project_id")
+    sums = there.annotate(Sum("vcpus"), Sum("memory_mb"), Sum("disk_gb"))
+    return {project: {"cpu": cpu, "memory_mb": memory, "disk_gb": disk} for project, cpu, memory, disk in sums}
 
 
 def _wanted(body: dict[str, Any]) -> tuple[str | None, str | None]:
