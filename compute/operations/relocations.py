@@ -148,11 +148,13 @@ def stop(actor: Actor, relocation: Relocation) -> None:
 
 
 def retry(actor: Actor, relocation: Relocation, **changes: Any) -> None:
-    """Go on with what is left, and try again what failed. Raises Conflict for one that runs, or is done.
+    """Go on with what is left, and try again what failed. Raises Conflict for one that runs, or is done, and Invalid.
 
     A host that was to be drained and takes new instances by now is taken out of service again.
     """
     enforce(actor, RULES[RelocationKind(relocation.kind)])
+    if changes.get("shut_down") and relocation.kind != RelocationKind.DRAIN:
+        raise Invalid(f"Only a drain shuts servers down; this is {relocation.kind}.", about="shut_down")
     rows = Relocation.objects.filter(pk=relocation.pk, state__in=(RelocationState.STOPPED, RelocationState.INCOMPLETE))
     now = timezone.now()
     try:

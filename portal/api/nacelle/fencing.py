@@ -114,7 +114,7 @@ class Fence(ApiView):
     def post(self, request: Request, host_id: UUID) -> Response:
         """Fence a host that is down: by its method, or by the word of the caller that it is off."""
         enforce(self.actor, fencing.RULE)
-        given = FenceNowBody.read(request.data or {})
+        given = FenceNowBody.read(self.body)
         host = host_of(host_id)
         verb = fencing.confirm_off if given["confirmed_off"] else fencing.fence
         return Response({"fencing": FencingAnswer(verb(self.actor, host)).data}, status=202)

@@ -145,7 +145,7 @@ class Drain(ApiView):
     def post(self, request: Request, host_id: UUID) -> Response:
         """Take a host out of service: it gets no new servers, and those that it has are moved off."""
         enforce(self.actor, relocations.DRAIN_RULE)
-        wanted = DrainBody.read(request.data or {})
+        wanted = DrainBody.read(self.body)
         return answer_of(relocations.drain_host(self.actor, host_of(host_id), **wanted), 202)
 
 
@@ -211,14 +211,12 @@ class RetryBody(Body):
     )
 
 
-class RetryRelocation(OneRelocation):
+class RetryRelocation(_OfRelocation):
     """Going on."""
-
-    http_method_names = ["post"]
 
     @extend_schema(operation_id="retry_relocation", request=RetryBody, responses={202: _ONE})
     def post(self, request: Request, relocation_id: UUID) -> Response:
         """Go on with what was stopped, and try again what failed."""
         enforce(self.actor, "nacelle:hosts")
-        relocations.retry(self.actor, self.found(relocation_id), **RetryBody.read(request.data or {}))
+        relocations.retry(self.actor, self.found(relocation_id), **RetryBody.read(self.body))
         return answer_of(self.found(relocation_id), 202)

@@ -58,7 +58,10 @@ def test_what_becomes_of_each_is_said_beforehand_and_done(root, lost, drain):
     ]  # fmt: skip
     Instance.objects.filter(name="two").update(vm_state="active")
     assert root.post(f"/nacelle/v1/relocations/{made['id']}/stop").status_code == 409
-    assert root.post(f"/nacelle/v1/relocations/{made['id']}/retry").json()["relocation"]["state"] == "running"
+    again = f"/nacelle/v1/relocations/{made['id']}/retry"
+    for body, status in (({"shut_down": True}, 400), ({"more": 1}, 400), ([], 400), (None, 202)):
+        assert root.post(again, body).status_code == status
+    assert root.get(again).status_code == 405 and Relocation.objects.get().state == "running"
     to_the_end(drain)
     assert [one["state"] for one in root.get("/nacelle/v1/relocations").json()["relocations"]] == ["done"]
     assert root.post(f"/nacelle/v1/relocations/{made['id']}/retry").status_code == 409
