@@ -62,7 +62,9 @@ def test_a_host_is_drained_and_brought_back(root, full):
     assert full.enabled and not full.maintenance and Relocation.objects.get().state == "stopped"
 
 
-@pytest.mark.parametrize("body", [{"at_once": 0}, {"at_once": 101}, {"at_once": "two"}, {"reason": 7}, {"more": 1}, [], 0, ""])
+@pytest.mark.parametrize(
+    "body", [{"at_once": 0}, {"at_once": 101}, {"at_once": "two"}, {"reason": 7}, {"more": 1}, [], 0, ""]
+)
 def test_bad_wishes_change_nothing(root, full, body):
     assert root.post(f"/nacelle/v1/hosts/{full.uuid}/drain", body).status_code == 400
     full.refresh_from_db()
