@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 RECONNECT_SECONDS = 2.0
 SETTLE_SECONDS = 0.2  # a stop that a start follows at once (a reboot) is no news
-SYNCS_PER_LOOK = 5  # at the volumes: guests are looked at by each
+SYNCS_PER_LOOK = 5  # at all that a host has: guests are looked at by each
 PING_SECONDS = 3.0
 
 
@@ -195,11 +195,11 @@ class HostWatch(threading.Thread):
         if changed:
             log.info("host %s: %d instances were not as their rows said", self.host.name, changed)
         ours = {uuid for uuid, guest in guests.items() if guest.managed}
-        self._syncs += 1
+        self._syncs = -1 if at_start else self._syncs + 1  # what is not settled at the start may be so at the next
         if at_start or self._syncs % SYNCS_PER_LOOK == 0:
             with suppress(Busy):
                 identify(self.host, hypervisor)
-            leftovers.remove(self.host, hypervisor, ours, hypervisor.volumes())
+            leftovers.remove_all(self.host, hypervisor, ours)
         else:
             leftovers.remove(self.host, hypervisor, ours)
 

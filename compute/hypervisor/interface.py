@@ -262,6 +262,9 @@ class Hypervisor(Adoption, Diagnostics, Growth, Inspection, Migration, Moving, S
         A lease that the guest holds cannot be taken back through libvirt; it ends by itself.
         """
 
+    def reservations(self) -> set[tuple[UUID, str]]:
+        """The network and MAC of each reservation; those that ``mac_for`` gives may be left out."""
+
     def remove_network(self, network: UUID) -> None: ...
 
     # storage ------------------------------------------------------------------------------------
@@ -381,3 +384,6 @@ class Hypervisor(Adoption, Diagnostics, Growth, Inspection, Migration, Moving, S
 
     def console_log(self, uuid: UUID, max_bytes: int = 102_400) -> bytes:
         """The last ``max_bytes`` of what the guest wrote to its serial port; b"" if nothing yet."""
+
+    def console_logs(self) -> set[UUID]:
+        """The guests whose console log the host has; a guest that is not there any more may have left its own."""

@@ -4,7 +4,7 @@ A deletion does not wait for a host that is down, a boot leaves a host that does
 while the host that it left is away, and what a host was asked for may happen after everybody has given it up.
 So each watch begins with a look for what is left of instances that are deleted or have moved on, and looks
 again from time to time. Both hosts of a move that is not over are left alone, and so are volumes that
-another host sees too and needs.
+another host sees too and needs. A guest that is gone may have left its console log and its cards' addresses.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from django.utils import timezone
 
 from compute.hosts.storage import are_surely_apart, identify, may_share_storage
 from compute.hypervisor.interface import Busy, Hypervisor
-from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration
+from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Host, Instance, Migration, Network, Port
 from compute.operations.guest import remove_guest
 from compute.operations.layout import Layout
 
@@ -43,6 +43,25 @@ def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: 
         if strays(host, [volume]):
             log.warning("host %s: removing volume %s, which nothing needs", host.name, volume)
             hypervisor.delete_volume(volume)
+
+
+def remove_all(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID]) -> None:
+    """The same of all that a host has, besides these guests of ours: volumes, console logs and kept addresses."""
+    remove(host, hypervisor, {*guests, *hypervisor.console_logs()}, hypervisor.volumes())
+    for card in unneeded(host, hypervisor.reservations()):
+        if unneeded(host, {card}):
+            network, mac = card
+            log.warning("host %s: no address is kept for %s any more, which is not here", host.name, mac)
+            hypervisor.release(network, mac)
+
+
+def unneeded(host: Host, cards: set[tuple[UUID, str]]) -> list[tuple[UUID, str]]:
+    """Those of these cards (network and MAC) that no instance of this host has, on networks of ours."""
+    ours = set(Network.objects.filter(pk__in={network for network, _ in cards}).values_list("pk", flat=True))
+    ports = Port.objects.filter(mac__in=[mac for _, mac in cards]).exclude(instance=None)
+    owner = {(network, mac): instance for network, mac, instance in ports.values_list("network", "mac", "instance")}
+    gone = set(departed(host, {owner[card] for card in cards if card in owner}))
+    return [card for card in cards if card[0] in ours and (card not in owner or owner[card] in gone)]
 
 
 def _departed_now(host: Host, hypervisor: Hypervisor, present: set[UUID]) -> list[Instance]:

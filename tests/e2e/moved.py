@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from compute.hypervisor.interface import MAC_PREFIX
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import LATEST, SERVERS, Cloud
@@ -21,40 +22,57 @@ def host_of(lab: Laboratory, server: dict[str, Any]) -> LabHost:
 
 
 def hardware_addresses(server: dict[str, Any]) -> set[str]:
-    """Those of the server's cards."""
-    return {address["OS-EXT-IPS-MAC:mac_addr"] for given in server["addresses"].values() for address in given}
+    """Those of the server's cards that no host keeps an address for unless it is told to."""
+    cards = {address["OS-EXT-IPS-MAC:mac_addr"] for given in server["addresses"].values() for address in given}
+    return {mac for mac in cards if not mac.startswith(MAC_PREFIX)}
 
 
-def left_on(host: LabHost, server_id: str, macs: set[str]) -> Iterator[str]:
-    """What there is of an instance on a host: its guest, volumes and reservations."""
+def left_on(host: LabHost, server_id: str, macs: set[str], *, shares: bool = False) -> Iterator[str]:
+    """What there is of an instance on a host: its guest, volumes and reservations.
+
+    ``shares``: the host sees the instance's disks where they are; its console log alone would be left.
+    """
     if server_id in domains(host):
         yield f"its guest is on {host.name}"
-    yield from (f"its volume {name} is on {host.name}" for name in sorted(volumes(host)) if server_id in name)
+    left = [name for name in sorted(volumes(host)) if server_id in name and (name.endswith(".log") or not shares)]
+    yield from (f"its volume {name} is on {host.name}" for name in left)
     yield from (f"{mac} is kept an address on {host.name}" for mac in sorted(macs & reservations(host)))
 
 
 def faults_of(cloud: Cloud, lab: Laboratory, server: dict[str, Any]) -> Iterator[str]:
     """In what rows and hosts disagree about an instance that is to be on one host. None: it is there once, whole."""
-    here = host_of(lab, server)
-    guests = {host.name: domains(host) for host in lab.hosts}
-    there = guests[here.name]
-    if server["id"] not in there:
-        yield f"no guest is on {here.name}"
-    elif there[server["id"]] != (server["OS-EXT-STS:power_state"] == RUNNING):
-        yield f"its guest {'runs' if there[server['id']] else 'is off'}; the row says {server['status']}"
-    if server["status"] in OFF_OR_ON and OFF_OR_ON[server["status"]] != there.get(server["id"], False):
-        yield f"the status is {server['status']}"
-    if missing := hardware_addresses(server) - reservations(here):
-        yield f"{missing} is kept no address on {here.name}"
+    here, server_id = host_of(lab, server), server["id"]
+    yield from faults_on(here, server)
     for host in lab.hosts:
         if host is here:
             continue
-        if guests[host.name].get(server["id"]):
+        if domains(host).get(server_id):
             yield f"its guest runs on {host.name}, too"
         if server["status"] != "VERIFY_RESIZE":  # else what is over there is for taking it back
-            yield from left_on(host, server["id"], hardware_addresses(server))
-    if server["status"] != "VERIFY_RESIZE" and (under_way := open_migrations(cloud, server["id"])):
+            yield from left_on(host, server_id, hardware_addresses(server), shares=are_sharing(lab, here, host))
+    if server["status"] != "VERIFY_RESIZE" and (under_way := open_migrations(cloud, server_id)):
         yield f"its migrations are {under_way}"
+
+
+def faults_on(here: LabHost, server: dict[str, Any]) -> Iterator[str]:
+    """What is not as it should be on the instance's own host."""
+    server_id, there = server["id"], domains(here)
+    if not any(name.startswith(server_id) and not name.endswith(".log") for name in volumes(here)):
+        yield f"none of its disks is on {here.name}"
+    if server_id not in there:
+        yield f"no guest is on {here.name}"
+    elif there[server_id] != (server["OS-EXT-STS:power_state"] == RUNNING):
+        yield f"its guest {'runs' if there[server_id] else 'is off'}; the row says {server['status']}"
+    if server["status"] in OFF_OR_ON and OFF_OR_ON[server["status"]] != there.get(server_id, False):
+        yield f"the status is {server['status']}"
+    if missing := hardware_addresses(server) - reservations(here):
+        yield f"{missing} is kept no address on {here.name}"
+
+
+def are_sharing(lab: Laboratory, one: LabHost, other: LabHost) -> bool:
+    """Whether two hosts see the same storage."""
+    assert lab.plan is not None
+    return {one.number, other.number} <= set(lab.plan.shared)
 
 
 def differences(cloud: Cloud) -> list[str]:

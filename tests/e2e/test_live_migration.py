@@ -17,7 +17,8 @@ from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import LATEST, SERVERS, Cloud
 from tests.e2e.conftest import LEASE_SECONDS
-from tests.e2e.lab import POOL, connected, domains, heal, nacelle_with, volumes
+from tests.e2e.lab import POOL, connected, heal, nacelle_with
+from tests.e2e.moved import host_of, settled
 from tests.e2e.nacelle import wait_until
 from tests.e2e.serial_port import SerialPort
 
@@ -83,16 +84,6 @@ def migration(cloud: Cloud, server: str) -> dict[str, Any]:
     return dict(json.loads(ended.stdout.splitlines()[-1]))
 
 
-def settled(cloud: Cloud, server: str) -> dict[str, Any]:
-    """Wait until nothing is under way with it."""
-
-    def at_rest() -> dict[str, Any] | None:
-        found = cloud.server(server)
-        return found if found["OS-EXT-STS:task_state"] is None else None
-
-    return dict(wait_until("nothing is under way", at_rest, pause=0.2))
-
-
 def under_way(cloud: Cloud, server: str) -> dict[str, Any]:
     """Wait until something of it was sent."""
 
@@ -102,34 +93,6 @@ def under_way(cloud: Cloud, server: str) -> dict[str, Any]:
         return found if found["stats"].get("memory_processed_bytes") else None
 
     return dict(wait_until("the guest is on its way", sent))
-
-
-def host_of(lab: Laboratory, cloud: Cloud, server: str) -> LabHost:
-    """The host that the rows say."""
-    name = cloud.server(server)["OS-EXT-SRV-ATTR:host"]
-    return next(host for host in lab.hosts if host.name == name)
-
-
-def assert_on_one_host(lab: Laboratory, cloud: Cloud, server: str, running: bool = True) -> LabHost:
-    """The guest is where the rows say, its volumes too, and nothing of it is on any other host."""
-    mine = host_of(lab, cloud, server)
-
-    def is_so() -> bool:
-        for host in lab.hosts:
-            known = domains(host)
-            here = host.number == mine.number
-            shares = {host.number, mine.number} == {1, 2}
-            left = {name for name in volumes(host) if name.startswith(server)}
-            if (server in known) != here or (here and known[server] != running):
-                return False
-            if (bool({name for name in left if not name.endswith(".log")}) != (here or shares)) or (
-                not here and any(".log" in name for name in left)
-            ):
-                return False
-        return True
-
-    wait_until(f"{server} is on {mine.name} and nowhere else", is_so, pause=0.5)
-    return mine
 
 
 def numbers(host: LabHost, server: str) -> list[int]:
@@ -153,11 +116,11 @@ def test_a_guest_that_counts_goes_on(lab: Laboratory, cloud: Cloud, server: str,
     before = numbers(source, server)
     ask(cloud, server, target)
     under_way(cloud, server)
-    found = settled(cloud, server)
+    found = settled(cloud, lab, server)
     last = migration(cloud, server)
     assert (found["status"], found["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", target), found
     assert (last["status"], last["source"], last["dest"]) == ("completed", "lab-1", target)
-    there = assert_on_one_host(lab, cloud, server)
+    there = host_of(lab, found)
     wait_until("it goes on counting", lambda: len(numbers(there, server)) > 3)
     after = numbers(there, server)
     assert after == list(range(after[0], after[0] + len(after))), after  # none twice, none left out
@@ -169,7 +132,7 @@ def test_a_guest_that_counts_goes_on(lab: Laboratory, cloud: Cloud, server: str,
     cloud.wait_for_login(server)
     with connected(there) as connection:
         assert disks_of(connection, server) == running
-    assert_on_one_host(lab, cloud, server)
+    settled(cloud, lab, server)
 
 
 def disks_of(connection: Any, server: str) -> list[str]:
@@ -181,16 +144,16 @@ def test_abort_and_force_complete(lab: Laboratory, cloud: Cloud, server: str) ->
     number = ask(cloud, server, "lab-3")
     under_way(cloud, server)
     assert cloud.wire.delete(f"{SERVERS}/{server}/migrations/{number}", **LATEST).status == 202
-    assert settled(cloud, server)["status"] == "ACTIVE"
+    found = settled(cloud, lab, server)
+    assert (found["status"], found["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", "lab-1")
     assert migration(cloud, server)["status"] == "cancelled"
-    assert assert_on_one_host(lab, cloud, server).name == "lab-1"
     number = ask(cloud, server, "lab-3")
     under_way(cloud, server)
     path = f"{SERVERS}/{server}/migrations/{number}/action"
     assert cloud.wire.post(path, {"force_complete": None}, **LATEST).status == 202
-    assert settled(cloud, server)["status"] == "ACTIVE"
+    found = settled(cloud, lab, server)
+    assert (found["status"], found["OS-EXT-SRV-ATTR:host"]) == ("ACTIVE", "lab-3")
     assert migration(cloud, server)["status"] == "completed"
-    assert assert_on_one_host(lab, cloud, server).name == "lab-3"
 
 
 # what dies ------------------------------------------------------------------------------------------
@@ -233,10 +196,10 @@ def test_whatever_dies_the_guest_runs_on_one_host(lab: Laboratory, cloud: Cloud,
     ask(cloud, server, "lab-3")
     under_way(cloud, server)
     FAULTS[what](lab, cloud, server)
-    found = settled(cloud, server)
+    found = settled(cloud, lab, server)
     last = migration(cloud, server)
     assert found["status"] == "ACTIVE", found
-    mine = assert_on_one_host(lab, cloud, server)
+    mine = host_of(lab, found)
     assert (mine.name == "lab-3") == (last["status"] == "completed"), (mine.name, last)
     assert last["status"] in ("completed", "failed", "error"), last
     seen = len(numbers(mine, server))
@@ -249,6 +212,5 @@ def test_a_guest_that_dies_at_the_source_is_stopped_there(lab: Laboratory, cloud
     ask(cloud, server, "lab-3")
     under_way(cloud, server)
     lab.host(1).kill_guest(server)
-    wait_until("it is stopped", lambda: cloud.server(server)["status"] == "SHUTOFF", pause=0.2)
-    assert_on_one_host(lab, cloud, server, running=False)
+    assert settled(cloud, lab, server)["status"] == "SHUTOFF"
     cloud.act_until(server, "ACTIVE", **{"os-start": None})

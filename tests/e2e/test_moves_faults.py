@@ -181,7 +181,7 @@ def server_id(moving_cloud: Cloud) -> Iterator[str]:
     """A server that runs, with a card that no host keeps an address for unless it is told to."""
     wire = moving_cloud.wire
     network = wire.get("/network/v2.0/networks?name=private").json["networks"][0]["id"]
-    mac = "fa:16:3e:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
+    mac = "fa:16:3f:" + ":".join(f"{byte:02x}" for byte in secrets.token_bytes(3))
     port = wire.post("/network/v2.0/ports", {"port": {"network_id": network, "mac_address": mac}}).json["port"]["id"]
     server_id = moving_cloud.launch("mover", networks=[{"port": port}])
     moving_cloud.wait_for_status(server_id, "ACTIVE")

@@ -60,9 +60,9 @@ class Wire:
         """POST."""
         return self.request("POST", path, body, **headers)
 
-    def delete(self, path: str) -> Answer:
+    def delete(self, path: str, **headers: str) -> Answer:
         """DELETE."""
-        return self.request("DELETE", path)
+        return self.request("DELETE", path, **headers)
 
     def log_in(self, credentials: dict[str, str]) -> Answer:
         """Get a token for a project by the values of ``clouds.yaml``'s ``auth``, and keep it."""

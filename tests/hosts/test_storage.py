@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.utils import timezone
@@ -14,6 +15,7 @@ from compute.hosts.connections import hypervisor_of
 from compute.hosts.registration import learn
 from compute.hosts.storage import are_surely_apart, identify, shares_storage
 from compute.hosts.watch import HostWatch
+from compute.hypervisor.interface import NetworkSpec, Reservation
 from compute.models import Host, HostState, Instance, Migration
 from compute.operations import leftovers
 from compute.operations.create import BootRequest, create
@@ -152,6 +154,28 @@ def test_storage_is_looked_at_before_anything_is_deleted_there(hosts: list[Host]
     Host.objects.filter(pk=second.pk).update(storage_id="what it was")
     leftovers.remove(Host.objects.get(pk=second.pk), hypervisor_of(second), [], before)
     assert volumes(first, instance) == before
+
+
+def test_an_address_is_kept_only_where_its_card_is(hosts: list[Host], instance: Instance) -> None:
+    first, _, third = hosts
+    port, foreign = instance.ports.get(), uuid4()
+    spec = NetworkSpec(port.network_id, "10.77.0.0/20", "10.77.0.1")
+    card, gone = (port.network_id, port.mac), (port.network_id, "fa:16:3f:00:00:01")
+    for host in hosts:
+        hypervisor_of(host).ensure_network(
+            spec, [Reservation(port.mac, "10.77.0.9"), Reservation(gone[1], "10.77.0.8")]
+        )
+        hypervisor_of(host).ensure_network(replace(spec, uuid=foreign), [Reservation(gone[1], "10.77.0.8")])
+    migration(instance, first, third, status="running")
+    for host in hosts:
+        look(host)
+        assert gone not in hypervisor_of(host).reservations()
+        assert (foreign, gone[1]) in hypervisor_of(host).reservations()  # no network of ours
+    assert [card in hypervisor_of(host).reservations() for host in hosts] == [True, False, True]
+    Migration.objects.update(status="completed")
+    for host in hosts:
+        look(host)
+    assert [card in hypervisor_of(host).reservations() for host in hosts] == [True, False, False]
 
 
 @pytest.mark.parametrize("status", ["migrating", "finished", "running", "confirming"])

@@ -162,7 +162,10 @@ def test_networks_come_and_go(bench: Bench) -> None:
     address = at(spec, 10)
     bench.driver.reserve(spec.uuid, Reservation(mac_for(spec.uuid, spec.cidr, address), address, "ten"))
     bench.driver.reserve(spec.uuid, Reservation("52:54:00:00:00:02", at(spec, 9), "nine"))
+    assert (spec.uuid, "52:54:00:00:00:02") in bench.driver.reservations()
+    assert (spec.uuid, "52:54:00:00:00:01") not in bench.driver.reservations()  # its address is another's
     bench.driver.release(spec.uuid, "52:54:00:00:00:02")
+    assert (spec.uuid, "52:54:00:00:00:02") not in bench.driver.reservations()
     bench.driver.release(spec.uuid, "52:54:00:00:00:02")
     bench.driver.remove_network(spec.uuid)
     bench.driver.remove_network(spec.uuid)

@@ -294,6 +294,12 @@ class FakeConsoles(FakeGuests):
             log: str = state["guests"].get(str(uuid), {}).get("log", "")
         return log.encode()[-max_bytes:] if max_bytes > 0 else b""
 
+    @question
+    def console_logs(self) -> set[UUID]:
+        """See the interface. None outlives its guest."""
+        with self._state.change() as state:
+            return set(map(UUID, state["guests"]))
+
     def _running(self, uuid: UUID) -> int:
         """The guest's place among all. Raises Gone, and Busy if it is off."""
         with self._changing(uuid) as (guest, guests):

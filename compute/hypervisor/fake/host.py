@@ -136,6 +136,12 @@ class FakeNetworks(Faulty):
         with self._state.change() as state:
             state["networks"].get(str(network), {}).pop(mac, None)
 
+    @question
+    def reservations(self) -> set[tuple[UUID, str]]:
+        """See the interface."""
+        with self._state.change() as state:
+            return {(UUID(network), mac) for network, macs in state["networks"].items() for mac in macs}
+
     @verb
     def remove_network(self, network: UUID) -> None:
         """See the interface."""

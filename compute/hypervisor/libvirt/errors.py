@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import ContextDecorator, contextmanager
 from types import TracebackType
 
 import libvirt
@@ -95,3 +96,13 @@ class plain_errors(ContextDecorator):
 def has_code(error: libvirt.libvirtError, *codes: int) -> bool:
     """Whether it is one of these codes of libvirt: for the few places where a refusal is an answer."""
     return error.get_error_code() in codes
+
+
+@contextmanager
+def ignoring(*codes: int) -> Iterator[None]:
+    """Errors of these codes are an answer, not a failure; without codes, all of them."""
+    try:
+        yield
+    except libvirt.libvirtError as error:
+        if codes and not has_code(error, *codes):
+            raise

@@ -13,8 +13,8 @@ import libvirt
 
 from compute.hypervisor import qcow2
 from compute.hypervisor.interface import Failed, Gone, VolumeFile
-from compute.hypervisor.libvirt.errors import plain_errors
-from compute.hypervisor.libvirt.storage import CHUNK, MARKER, Storage, ignoring
+from compute.hypervisor.libvirt.errors import ignoring, plain_errors
+from compute.hypervisor.libvirt.storage import CHUNK, MARKER, Storage
 
 
 class Moving(Storage):

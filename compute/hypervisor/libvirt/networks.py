@@ -21,7 +21,7 @@ from lxml import etree
 
 from compute.hypervisor.interface import RESERVED_AHEAD, Failed, NetworkSpec, Reservation, mac_for
 from compute.hypervisor.libvirt import xml, xml_network
-from compute.hypervisor.libvirt.errors import has_code, plain_errors
+from compute.hypervisor.libvirt.errors import has_code, ignoring, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
 LIVE = libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE
@@ -84,6 +84,17 @@ class Networks:
             self._remove_host(handle, host)
         for address in (mine[0].get("ip", ""), own_address(spec, mac)):
             self._give_back(handle, spec, address)
+
+    @plain_errors()
+    def reservations(self) -> set[tuple[UUID, str]]:
+        """See the interface. One call, and one more for each network."""
+        found = set()
+        for handle in self._session.connection().listAllNetworks():
+            with ignoring(libvirt.VIR_ERR_NO_NETWORK):  # it may go while we look
+                description, uuid = etree.fromstring(handle.XMLDesc()), UUID(handle.UUIDString())
+                if _hosts(description):
+                    found |= {(uuid, one.mac) for one in special(description, spec_of(uuid, description))}
+        return found
 
     @plain_errors()
     def remove_network(self, network: UUID) -> None:

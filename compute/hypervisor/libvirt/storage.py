@@ -25,7 +25,7 @@ from lxml import etree
 
 from compute.hypervisor.interface import Busy, Disk, Failed, Gone
 from compute.hypervisor.libvirt import xml, xml_storage
-from compute.hypervisor.libvirt.errors import error_class, has_code, plain_errors
+from compute.hypervisor.libvirt.errors import error_class, has_code, ignoring, plain_errors
 from compute.hypervisor.libvirt.session import Session
 
 DATA = re.compile(r"(?P<base>.+)\.data-[0-9a-f]{8}")
@@ -312,13 +312,3 @@ def _blocks(chunks: Iterable[bytes]) -> Iterator[memoryview]:
 def _send_all(stream: Any, block: memoryview) -> None:
     while block:
         block = block[stream.send(bytes(block)) :]
-
-
-@contextmanager
-def ignoring(*codes: int) -> Iterator[None]:
-    """Errors of these codes are an answer, not a failure; without codes, all of them."""
-    try:
-        yield
-    except libvirt.libvirtError as error:
-        if codes and not has_code(error, *codes):
-            raise
