@@ -24,7 +24,7 @@ export PYTHONHASHSEED=0
 passes() { "$@" || [ $? -eq 5 ]; } # 5: nothing of this half was asked for
 printf '%s\n' "--- SQLite"
 passes .venv/bin/python -m pytest -n "$(nproc)" --dist worksteal -m "not ($ALONE)" "$@"
-passes .venv/bin/python -m pytest $AGAIN -m "$ALONE" "$@"
+passes .venv/bin/python -m pytest $AGAIN -m "($ALONE) and not thorough" "$@"
 printf '%s\n' "--- PostgreSQL and Redis"
 # What is about the browser, the client or the hypervisor alone does not come to another end with another database.
 passes scripts/with-servers.sh .venv/bin/python -m pytest -n "$(nproc)" --dist worksteal -m "not ($ALONE)" "$@"

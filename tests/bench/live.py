@@ -22,11 +22,13 @@ from tests.bench.boot import POLL_SECONDS, delete, wait_for_status
 from tests.bench.figures import Figure
 from tests.bench.floor import MIB, Floor, element_of, timed, volume
 from tests.e2e.cloud import LATEST, SERVERS, Cloud
+from tests.e2e.counting import Listener, start_counting
 from tests.e2e.lab import laboratory, nacelle_with
 from tests.e2e.moved import host_of
 from tests.e2e.nacelle import Nacelle, tiny_image, wait_until
 
 RATIO_GOAL = 1.3
+SILENCE_GOAL_MS = 2000.0  # the second that it counts, and a gap of one more at most
 MEMORY_MB, DISK_MB = 256, 512
 FLAVOR = "bench-live"
 OWN_MAC = "52:54:00:be:9c:01"
@@ -45,6 +47,7 @@ class Samples:
     nacelle: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
     parts: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    silence: float = 0.0  # the longest between two numbers of a guest that counts seconds
 
 
 class MovingFloor(Floor):
@@ -108,6 +111,7 @@ def measure(runs: int) -> tuple[list[Figure], Samples]:
             floor.remove()
             for connection in connections.values():
                 connection.close()
+        samples.silence = longest_silence(cloud, lab, server)
         delete(cloud.wire, server)
         cloud.close()
     return figures(samples), samples
@@ -121,6 +125,7 @@ def figures(samples: Samples) -> list[Figure]:
         Figure(f"live migration, {MEMORY_MB} MB and {DISK_MB} MB disk, median of {runs}", nacelle * 1000, "ms"),
         Figure(f"live migration by libvirt alone, median of {runs}", floor * 1000, "ms"),
         Figure("live migration, ratio of the medians", nacelle / floor, "x", RATIO_GOAL),
+        Figure("live migration, longest wait for a guest's next second", samples.silence * 1000, "ms", SILENCE_GOAL_MS),
         *(Figure(f"    {name}", statistics.median(times) * 1000, "ms") for name, times in samples.parts.items()),
     ]
 
@@ -187,6 +192,19 @@ def by_nacelle(cloud: Cloud, lab: Laboratory, server: str, samples: Samples) -> 
     for step in cloud.steps(server):
         begun, ended = (datetime.fromisoformat(step[name]) for name in ("start_time", "finish_time"))
         samples.parts[f"step {step['event']}"].append((ended - begun).total_seconds())
+
+
+def longest_silence(cloud: Cloud, lab: Laboratory, server: str) -> float:
+    """The longest time between two of the seconds that the guest counts while it is migrated."""
+    here = host_of(lab, cloud.server(server))
+    (there,) = [host for host in lab.hosts if host is not here]
+    start_counting(here, server)
+    listener = Listener(server, here, there)
+    with listener.listening():
+        by_nacelle(cloud, lab, server, Samples())
+        seen = len(listener.numbers)
+        wait_until("it goes on counting", lambda: len(listener.numbers) > seen + 1)
+    return listener.longest_silence
 
 
 def is_over(cloud: Cloud, server: str, before: str) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,9 +153,16 @@ def befall(victim: str, cloud: Cloud, scene: Scene, held: Held) -> None:
     put_back()
 
 
-def cases(moments: Iterable[str], there_is: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
-    """Every victim at every moment; a guest's QEMU at those at which there is one on that host."""
-    return [(moment, victim) for moment in moments for victim in VICTIMS if moment in there_is.get(victim, moments)]
+def cases(
+    moments: Iterable[str], there_is: dict[str, tuple[str, ...]], always: Collection[tuple[str, str]]
+) -> list[Any]:
+    """Every victim at every moment; a guest's QEMU at those at which there is one on that host.
+
+    ``always``: those that are tested each time; the others take most of an hour, and are for who changes moves.
+    """
+    found = [(moment, victim) for moment in moments for victim in VICTIMS if moment in there_is.get(victim, moments)]
+    assert set(always) <= set(found)
+    return [pytest.param(*case, marks=() if case in always else pytest.mark.thorough) for case in found]
 
 
 # a live migration -----------------------------------------------------------------------------------
@@ -172,6 +179,15 @@ LIVE_CASES = cases(
     {
         GUEST_THERE: ("is prepared", "begins", "has crossed", "runs there", "is confirmed"),
         GUEST_HERE: ("disks are made", "is prepared", "begins", "has crossed", "runs there"),
+    },
+    always={
+        ("disks are made", "worker"),
+        ("is prepared", "libvirtd of the target"),
+        ("begins", GUEST_HERE),
+        ("has crossed", "worker"),
+        ("has crossed", "libvirtd of the source"),
+        ("has crossed", GUEST_THERE),
+        ("runs there", "cable of the target"),
     },
 )
 
@@ -249,7 +265,16 @@ COLD = {
     "disks are sent": Moment(TARGET, "storageVolUpload", True),
     "starts there": Moment(TARGET, "domainCreateWithFlags", True),
 }
-COLD_CASES = cases(COLD, {GUEST_HERE: ("is switched off",), GUEST_THERE: ("starts there",)})
+COLD_CASES = cases(
+    COLD,
+    {GUEST_HERE: ("is switched off",), GUEST_THERE: ("starts there",)},
+    always={
+        ("disks are sent", "worker"),
+        ("disks are sent", "cable of the target"),
+        ("starts there", "libvirtd of the target"),
+        ("starts there", GUEST_THERE),
+    },
+)
 
 
 @pytest.mark.parametrize(("moment", "victim"), COLD_CASES)
@@ -271,7 +296,15 @@ ENDS = {
     "taken back, on": ({"revertResize": None}, Moment(SOURCE, "domainCreateWithFlags", True)),
     "taken back, left": ({"revertResize": None}, Moment(TARGET, "storageVolDelete", True)),
 }
-END_CASES = cases(ENDS, {GUEST_HERE: ("taken back, on",), GUEST_THERE: ("confirmed",)})
+END_CASES = cases(
+    ENDS,
+    {GUEST_HERE: ("taken back, on",), GUEST_THERE: ("confirmed",)},
+    always={
+        ("confirmed", "worker"),
+        ("confirmed", "cable of the source"),
+        ("taken back, on", "libvirtd of the source"),
+    },
+)
 
 
 @pytest.mark.parametrize(("end", "victim"), END_CASES)
