@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from portal.setup.lab.host import LabHost
 from tests.e2e.lab import POOL, connected
@@ -38,12 +38,12 @@ def numbers(host: LabHost, server: str) -> list[int]:
 
 
 class Listener:
-    """Reads all that a guest says on one host and then on another, also when its log on the first is deleted."""
+    """Hears all that a guest says on one host and then on another, though its log on the first is deleted."""
 
     def __init__(self, server: str, source: LabHost, target: LabHost) -> None:
-        self._paths = [console_log(source, server), console_log(target, server)]
-        self._files: dict[Path, BinaryIO] = {}
-        self._said = [b"", b""]
+        self._source = console_log(source, server).open("rb")
+        self._target = console_log(target, server)
+        self._before = self._after = b""
         self._heard: list[float] = []
         self._over = threading.Event()
 
@@ -51,7 +51,6 @@ class Listener:
     def listening(self) -> Iterator[None]:
         """For the length of the block; what was said before is read too."""
         self._read()
-        self._heard.clear()
         thread = threading.Thread(target=self._listen)
         thread.start()
         try:
@@ -59,18 +58,18 @@ class Listener:
         finally:
             self._over.set()
             thread.join()
-            for file in self._files.values():
-                file.close()
+            self._source.close()
 
     @property
     def numbers(self) -> list[int]:
         """What it counted, in the order in which it said so."""
-        return [int(found) for found in NUMBER.findall(b"".join(self._said).rpartition(b"count\r\n")[2])]
+        said = (self._before + self._after).rpartition(b"count\r\n")[2]
+        return [int(found) for found in NUMBER.findall(said)]
 
     @property
     def longest_silence(self) -> float:
         """The longest time between two numbers, in seconds."""
-        return max(later - earlier for earlier, later in zip(self._heard, self._heard[1:], strict=False))
+        return max(later - earlier for earlier, later in itertools.pairwise(self._heard))
 
     def _listen(self) -> None:
         while not self._over.wait(LOOK_SECONDS):
@@ -79,9 +78,6 @@ class Listener:
             self._heard += [time.monotonic()] * (len(self.numbers) - known)
 
     def _read(self) -> None:
-        for place, path in enumerate(self._paths):
-            if path not in self._files:
-                if not path.exists():
-                    continue
-                self._files[path] = path.open("rb")
-            self._said[place] += self._files[path].read()
+        self._before += self._source.read()
+        if self._target.exists():  # libvirt makes it anew while the guest is on its way
+            self._after = self._target.read_bytes()
