@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from portal.setup.lab.host import LabHost
@@ -79,5 +79,5 @@ class Listener:
 
     def _read(self) -> None:
         self._before += self._source.read()
-        if self._target.exists():  # libvirt makes it anew while the guest is on its way
+        with suppress(FileNotFoundError):  # libvirt makes it anew while the guest is on its way
             self._after = self._target.read_bytes()
