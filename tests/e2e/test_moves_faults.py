@@ -18,7 +18,7 @@ import pytest
 
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
-from tests.e2e.cloud import Cloud
+from tests.e2e.cloud import SERVERS, Cloud
 from tests.e2e.conftest import LEASE_SECONDS
 from tests.e2e.lab import heal, nacelle_with
 from tests.e2e.moved import RUNNING, act, host_of, nothing_is_left, settled, wait_for_host
@@ -202,6 +202,8 @@ def server_id(moving_cloud: Cloud) -> Iterator[str]:
     server_id = moving_cloud.launch("mover", networks=[{"port": port}])
     moving_cloud.wait_for_status(server_id, "ACTIVE")
     yield server_id
+    if wire.get(f"{SERVERS}/{server_id}").status == 200:
+        moving_cloud.delete(server_id)
     assert wire.delete(f"/network/v2.0/ports/{port}").status == 204
 
 
