@@ -86,6 +86,7 @@ def under_way(cloud: Cloud, server: str) -> None:
     wait_until("the guest is on its way", sent)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("target", ["lab-3", "lab-2"], ids=["apart", "shared"])
 def test_a_guest_that_counts_goes_on(lab: Laboratory, cloud: Cloud, server: str, target: str) -> None:
     start_counting(lab.host(1), server)
