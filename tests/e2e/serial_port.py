@@ -84,7 +84,12 @@ class SerialPort:
 
 def asked(cloud: Cloud, server_id: str, *commands: str) -> str:
     """What the guest prints to commands that are typed at its serial port by root, who logs out again."""
-    with SerialPort(cloud.libvirt, server_id) as port:
+    return asked_at(cloud.libvirt, server_id, *commands)
+
+
+def asked_at(connection: Any, server_id: str, *commands: str) -> str:
+    """The same, of a guest on the host that this is a connection to."""
+    with SerialPort(connection, server_id) as port:
         port.log_in()
         port.output = ""
         port.type("; ".join(commands) + "; echo fi''nis\n")

@@ -6,16 +6,19 @@ import contextlib
 import queue
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
 from compute import quota
 from compute.hosts.calls import Call
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.storage import identify
 from compute.hosts.watch import HostWatch
+from compute.hypervisor.fake import faults
 from compute.hypervisor.fake.faults import Fault, hanging
 from compute.models import OPEN_MIGRATIONS, OPEN_STATES, Action, Host, Instance, Migration
 from compute.operations.create import BootRequest, create
@@ -67,7 +70,8 @@ def finish(instance: Instance) -> Instance:
         assert time.monotonic() < deadline, "the operation never ends"
         for action in open_rows.order_by("id"):
             perform(action.pk, action.progress.get("lane", "compute"))
-        time.sleep(0.02)
+        if open_rows.exists():
+            time.sleep(0.02)
     return Instance.objects.get(pk=instance.pk)
 
 
@@ -86,6 +90,25 @@ def calls_made(host: Host, run: Callable[[], Any]) -> int:
         seen = state["faults"][-1]["seen"]
     driver.heal()
     return int(seen)
+
+
+def calls_to(hosts: list[Host], run: Callable[[], Any]) -> list[tuple[Host, int, bool]]:
+    """Each call that this makes to a host: its number there, and whether it is one that changes something."""
+    drivers: dict[int, Any] = {host.pk: hypervisor_of(host) for host in hosts}
+    made: list[tuple[Host, int, str]] = []
+    due = faults._due
+
+    def noted(state: Any, verb: str) -> Any:
+        for host in hosts:
+            if drivers[host.pk]._state is state:
+                made.append((host, sum(one[0] is host for one in made) + 1, verb))
+        return due(state, verb)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faults, "_due", noted)
+        run()
+    changing = {call.split()[0] for driver in drivers.values() for call in driver.calls()}
+    return [(host, number, verb in changing) for host, number, verb in made]
 
 
 def each_fault(calls: int, kinds: tuple[str, ...] = ("fail", "kill")) -> Iterator[tuple[str, int, str]]:
@@ -112,11 +135,13 @@ def strike(host: Host, instance: Instance, act: Act, fault: tuple[str, int, str]
 
 
 def _die(instance: Instance) -> None:
-    """Let workers die of it."""
+    """Let workers die of it. Their lease's time is over then."""
     for _ in range(3):
         action = Action.objects.filter(instance=instance, state__in=OPEN_STATES).order_by("id").first()
         if action is None or perform_in_another_process(action):
-            return
+            break
+    over = timezone.now() - timedelta(seconds=1)
+    Action.objects.filter(instance=instance).exclude(lease_owner="").update(lease_until=over)
 
 
 def _outwaited(instance: Instance) -> Instance:
@@ -179,8 +204,12 @@ def assert_gone(host: Host, instance: Instance) -> None:
 
 def watched(hosts: list[Host]) -> None:
     """The watcher has looked at the hosts, and knows of all how their storage is now."""
-    for host in [*hosts, *hosts]:
-        HostWatch(Host.objects.get(pk=host.pk))._sync(hypervisor_of(host), at_start=True)
+    before = None
+    while before != (before := set(Instance.objects.values_list("pk", "updated_at"))):
+        for host in hosts:
+            identify(Host.objects.get(pk=host.pk), hypervisor_of(host))
+        for host in hosts:
+            HostWatch(Host.objects.get(pk=host.pk))._sync(hypervisor_of(host), at_start=True)
 
 
 def assert_sound_on(hosts: list[Host], instance: Instance, about: object = "") -> None:
