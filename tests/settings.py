@@ -1,10 +1,12 @@
 """Settings of the test suite: the real ones, with state in a folder of its own."""
 
 import os
-import tempfile
 from pathlib import Path
 
-os.environ.setdefault("NACELLE_DATA_DIR", tempfile.mkdtemp(prefix="nacelle-test-"))
+from tests.leftovers import folder_of_this_process
+
+if "NACELLE_DATA_DIR" not in os.environ:
+    os.environ["NACELLE_DATA_DIR"] = folder_of_this_process("nacelle-test-")
 os.environ.setdefault("NACELLE_SECRET_KEY", "only-for-tests-" + "x" * 40)
 # Below the machine's own networks and a running Nacelle's.
 os.environ.setdefault("NACELLE_PRIVATE_CIDR", "10.78.0.0/20")

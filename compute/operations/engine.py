@@ -115,6 +115,11 @@ class Operation:
         return cls.logged_as or (cls.wire or cls.name).removeprefix("os-")
 
     @classmethod
+    def label_for(cls, params: dict[str, Any]) -> str:
+        """What it is called where these are its parameters."""
+        return cls.label
+
+    @classmethod
     def task_states(cls) -> frozenset[TaskState]:
         """Every task state that the instance may show while this runs."""
         shown = (cls.during, *(step.task_state for step in cls.steps))

@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute import quota
-from compute.models import OPEN_MIGRATIONS, Instance, Migration, MigrationStatus
+from compute.models import OPEN_MIGRATIONS, Instance, Migration, MigrationStatus, announce
 from compute.models.flavor import disk_claim_gb
 from scheduler import claims
 
@@ -67,9 +67,10 @@ def take_quota(project_id: str, old: dict[str, Any], new: dict[str, Any]) -> Non
 
 def set_status(migration: Migration, status: MigrationStatus, **fields: Any) -> None:
     """Write where an open migration is."""
-    Migration.objects.filter(pk=migration.pk, status__in=OPEN_MIGRATIONS).update(
-        status=status, updated_at=timezone.now(), **fields
-    )
+    with transaction.atomic():
+        row = Migration.objects.filter(pk=migration.pk, status__in=OPEN_MIGRATIONS)
+        if row.update(status=status, updated_at=timezone.now(), **fields):
+            announce("server", migration.instance_id, migration.project_id)
     migration.status = status
     for name, value in fields.items():
         setattr(migration, name, value)

@@ -95,7 +95,6 @@ def claim(operation: Operation, migration: Migration, request: Request, status: 
             if placement.host.pk == migration.source_host_id:  # it is there already
                 claims.give_back(placement.host.pk, vcpus=0, memory_mb=0, disk_gb=0, instances=1)
             held.set_status(migration, status, claimed=True, dest_host=placement.host)
-            announce("server", operation.instance.pk, operation.instance.project_id)
     if placement.host is None:
         raise NoValidHost(_why_nowhere(operation, placement.explanation.sentence()))
 

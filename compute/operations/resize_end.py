@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.utils import timezone
 
 from compute.errors import ComputeError, Conflict, Invalid
 from compute.hypervisor.interface import HypervisorError
-from compute.models import Host, Instance, Migration, MigrationStatus, PowerState, TaskState, VmState
+from compute.models import (
+    Host,
+    Instance,
+    Migration,
+    MigrationStatus,
+    MigrationType,
+    PowerState,
+    TaskState,
+    VmState,
+)
 from compute.operations import disks, held, interrupt, moves
 from compute.operations.engine import Step
 from compute.operations.engine import request as request_operation
@@ -29,16 +38,23 @@ GONE = "The disk as it was before is gone; only confirming is left."
 
 
 def _find_finished(instance: Instance, params: dict[str, Any]) -> Migration:
-    """Note which one is meant. Raises Invalid when there is none."""
+    """Note which one is meant, and what it is. Raises Invalid when there is none."""
     migration = held.open_migration(instance)
     if migration is None:
         raise Invalid(NOT_RESIZED)
-    params["migration_id"] = migration.pk
+    params |= {"migration_id": migration.pk, "migration_type": migration.migration_type}
     return migration
 
 
 class _End(OfMigration):
     """What both ends share: on the host that is left, nothing stays."""
+
+    of_a_migration: ClassVar[str]  # the label where no flavor is another
+
+    @classmethod
+    def label_for(cls, params: dict[str, Any]) -> str:
+        """Of a cold migration it is the migration that is confirmed or taken back."""
+        return cls.of_a_migration if params.get("migration_type") == MigrationType.MIGRATION else cls.label
 
     def leave(self, host: Host, dropped: Layout) -> None:
         """Nothing of the instance stays on a host that it is not on, and no disk of ``dropped`` that it does not need.
@@ -68,6 +84,7 @@ class ConfirmResize(_End):
     name = "confirmResize"
     wire = "confirmResize"
     label = "Confirm resize"
+    of_a_migration = "Confirm migration"
     policy = "os_compute_api:servers:confirm_resize"
     allowed = frozenset({VmState.RESIZED})
     during = TaskState.RESIZE_CONFIRMING
@@ -104,6 +121,7 @@ class RevertResize(_End):
     name = "revertResize"
     wire = "revertResize"
     label = "Revert resize"
+    of_a_migration = "Revert migration"
     policy = "os_compute_api:servers:revert_resize"
     allowed = frozenset({VmState.RESIZED})
     during = TaskState.RESIZE_REVERTING

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import logging
 
+from django.db import transaction
 from django.db.models import QuerySet
 
 from compute.hosts.history import note
 from compute.hosts.storage import identify
 from compute.hypervisor.interface import Busy, Hypervisor, HypervisorError, Unreachable
-from compute.models import OPEN_MIGRATIONS, Host, Instance, Migration, MigrationStatus
+from compute.models import OPEN_MIGRATIONS, Host, Instance, Migration, MigrationStatus, announce
 from compute.operations import leftovers
 from compute.operations.guest import ports_of
 
@@ -83,9 +84,13 @@ def _delete(host: Host, hypervisor: Hypervisor, volume: str) -> None:
 
 
 def _write_off(host: Host, migration: Migration) -> None:
-    rows = Migration.objects.filter(pk=migration.pk, left_behind=True)
-    if not rows.update(left_behind=False):
-        return
-    Migration.objects.filter(pk=migration.pk, status=MigrationStatus.DONE).update(status=MigrationStatus.COMPLETED)
-    note(host.pk, "evacuation", f"What was left here of {migration.instance.name} ({migration.instance_id}) is gone.")
+    with transaction.atomic():
+        rows = Migration.objects.filter(pk=migration.pk, left_behind=True)
+        if not rows.update(left_behind=False):
+            return
+        Migration.objects.filter(pk=migration.pk, status=MigrationStatus.DONE).update(status=MigrationStatus.COMPLETED)
+        note(
+            host.pk, "evacuation", f"What was left here of {migration.instance.name} ({migration.instance_id}) is gone."
+        )
+        announce("server", migration.instance_id, migration.project_id)
     log.warning("host %s: removed %s, which was evacuated from here", host.name, migration.instance_id)

@@ -67,7 +67,7 @@ def page(view: PageView[P]) -> View[P]:
 
     @wraps(view)
     def guarded(request: HttpRequest, /, *args: P.args, **kwargs: P.kwargs) -> HttpResponse:
-        if "\x00" in request.path:
+        if "\x00" in request.path or "%00" in request.META.get("QUERY_STRING", ""):
             raise Http404("Nothing has NUL in its name, and PostgreSQL cannot be asked for it.")
         if not request.user.is_authenticated:
             return _to_login(request)

@@ -35,6 +35,7 @@ PROJECT_LINKS = (
 CLOUD_LINKS = (
     ("Hosts", "rack", "hosts"),
     ("Capacity", "chart", "capacity"),
+    ("Migrations", "move", "migrations"),
     ("Rebalance", "updown", "rebalance"),
     ("Aggregates", "zones", "aggregates"),
     ("Scheduler", "sliders", "scheduler"),

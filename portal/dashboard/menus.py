@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from uuid import UUID
 
 from compute.errors import Invalid
-from compute.models import Instance, VmState
+from compute.models import OPEN_MIGRATIONS, Instance, Migration, MigrationType, VmState
 from compute.operations import OPERATIONS, locks, reset_state
 from compute.operations.engine import Operation, offered
 from compute.operations.engine import request as request_operation
@@ -30,6 +31,7 @@ ICONS = {
     "unrescue": "undo",
     "resize": "sliders",
     "live_migration": "move",
+    "migrate": "right",
     "confirmResize": "check",
     "revertResize": "undo",
     "trigger_crash_dump": "warning",
@@ -50,11 +52,18 @@ _PAGES = {
     "create_backup": "instance_backup",
     "evacuate": "instance_evacuate",
     "live_migration": "instance_live_migrate",
+    "migrate": "instance_migrate",
     "rebuild": "instance_rebuild",
     "rescue": "instance_rescue",
     "resize": "instance_resize",
 }
 _DANGEROUS = frozenset({"delete", "force_delete", "reboot_hard", "trigger_crash_dump"})
+
+# What the two ends of a cold migration do.
+_OF_A_MIGRATION = {
+    "confirmResize": "It stays where it is now. What is left of it on the host that it came from is deleted.",
+    "revertResize": "It goes back to the host that it came from, with its disks as they were there.",
+}
 
 
 @dataclass(frozen=True)
@@ -178,15 +187,35 @@ DOINGS = {one.entry.name: one for one in _DOINGS}
 
 def entries(instance: Instance, actor: Actor) -> list[Entry]:
     """The menu of an instance, dangerous ones last."""
-    found = [_as_it_would_be(operation, instance) for operation in offered(instance, actor)]
+    return entries_of_each([instance], actor)[0]
+
+
+def entries_of_each(instances: list[Instance], actor: Actor) -> list[list[Entry]]:
+    """The menu of each of them."""
+    kinds = _kinds_of_moves(instances)
+    return [_entries(one, actor, kinds.get(one.pk, "")) for one in instances]
+
+
+def _kinds_of_moves(instances: list[Instance]) -> dict[UUID, str]:
+    """Of those that wait for it to be confirmed: what was done to them, as the types of migrations."""
+    waiting = [one.pk for one in instances if one.vm_state == VmState.RESIZED]
+    rows = Migration.objects.filter(instance__in=waiting, status__in=OPEN_MIGRATIONS)
+    return dict(rows.values_list("instance", "migration_type")) if waiting else {}
+
+
+def _entries(instance: Instance, actor: Actor, move: str) -> list[Entry]:
+    found = [_as_it_would_be(operation, instance, move) for operation in offered(instance, actor)]
     found += [one.entry for one in DOINGS.values() if one.offered(instance, actor)]
     return sorted(found, key=lambda one: one.dangerous)
 
 
-def _as_it_would_be(operation: type[Operation], instance: Instance) -> Entry:
+def _as_it_would_be(operation: type[Operation], instance: Instance, move: str) -> Entry:
     """The button of an operation, which says what would be done to this instance."""
     stands_in = operation.instead(instance)
     one = entry(operation)
+    if move == MigrationType.MIGRATION and operation.name in _OF_A_MIGRATION:
+        label = operation.label_for({"migration_type": move})
+        return replace(one, label=label, sentence=_OF_A_MIGRATION[operation.name])
     if instance.is_adopted and operation.name in ("delete", "force_delete"):
         return replace(one, sentence=_what_goes(instance, stands_in.name == "soft_delete"))
     return one if stands_in is operation else Entry(one.name, one.label, one.icon, True, entry(stands_in).sentence)

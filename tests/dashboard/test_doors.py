@@ -12,7 +12,17 @@ from django.urls import URLPattern, reverse
 from django.utils import timezone
 
 from compute.hosts.strangers import as_json
-from compute.models import Action, Aggregate, HostCheck, Instance, Relocation, ServerGroup, Snapshot, SnapshotSchedule
+from compute.models import (
+    Action,
+    Aggregate,
+    HostCheck,
+    Instance,
+    Migration,
+    Relocation,
+    ServerGroup,
+    Snapshot,
+    SnapshotSchedule,
+)
 from portal.dashboard import context, menus
 from portal.dashboard.urls import urlpatterns
 from tests.conftest import Cloud, Persona
@@ -39,7 +49,7 @@ OF_ADMINISTRATORS = {
     "all_instances", "flavor_create", "flavor_delete",
     "flavor_describe", "flavor_spec_set", "flavor_spec_remove", "flavor_give", "flavor_take_away",
     *(one.name for one in urlpatterns if one.name.startswith(("aggregate", "scheduler", "host"))),
-    "relocation", "rebalance",
+    "relocation", "rebalance", "migrations", "migration",
 }  # fmt: skip
 CHANGES = {"instance_act", "instance_edit", "launch", "image_upload"}
 
@@ -71,7 +81,7 @@ def path_of(pattern: URLPattern, cloud: Cloud, instance: Instance | None = None)
         "port_id": instance.ports.get().pk if instance else "00000000-0000-4000-8000-000000000000",
         "snapshot_id": _snapshot(instance),
         "schedule_id": _schedule(instance),
-        "migration_id": 1,
+        "migration_id": _migration(cloud),
     }
     return reverse(pattern.name, kwargs={name: ids[name] for name in pattern.pattern.converters})
 
@@ -80,6 +90,21 @@ def _snapshot(instance: Instance | None) -> uuid.UUID:
     if instance is None:
         return uuid.uuid4()
     return Snapshot.objects.get_or_create(instance=instance, name="nasty <b>", state="available")[0].pk
+
+
+def _migration(cloud: Cloud) -> int:
+    """One of an instance that is deleted, so that it is nobody's way in to anything else."""
+    found = Migration.objects.first()
+    if found is None:
+        gone = Instance.objects.create(
+            name="<i>gone</i>", hostname="gone", project=cloud.demo, flavor=cloud.nano.snapshot(), vcpus=1,
+            memory_mb=128, disk_gb=1, deleted_at=timezone.now(),
+        )  # fmt: skip
+        found = Migration.objects.create(
+            instance=gone, source_host=cloud.host, status="completed", migration_type="live-migration",
+            old_flavor=gone.flavor, new_flavor=gone.flavor, old_vm_state="active",
+        )  # fmt: skip
+    return found.pk
 
 
 def _schedule(instance: Instance | None) -> uuid.UUID:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from compute.hosts import certificates
 from compute.hosts.tls_script import tls_script
 from portal.identity.actor import SYSTEM
+from tests.leftovers import place
 
 pytestmark = pytest.mark.real
 
@@ -21,7 +23,6 @@ SHIPPED = Path("/etc/libvirt/libvirtd.conf")
 PREPARE = """
 set -e
 for place in pki libvirt; do
-    mkdir -p "/etc/$place"
     mount --bind "$1/etc/$place" "/etc/$place"
 done
 mount --bind "$1/run" /run
@@ -79,14 +80,15 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path) -> Machine:
+def machine(tmp_path: Path) -> Iterator[Machine]:
     """A host with libvirt as it is delivered, and no systemd."""
     for name in ("etc/pki", "etc/libvirt", "run"):
         (tmp_path / name).mkdir(parents=True)
     made = Machine(tmp_path)
     made.configuration.write_text(SHIPPED.read_text())
     made.configuration.chmod(0o640)
-    return made
+    with place(Path("/etc/pki")):  # to mount upon
+        yield made
 
 
 @pytest.fixture

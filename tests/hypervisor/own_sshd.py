@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import socket
 import subprocess
 import time
 from pathlib import Path
+
+from tests.leftovers import place
 
 CONFIG = """
 ListenAddress 127.0.0.1:{port}
@@ -36,7 +39,8 @@ class OwnSshd:
         self.know((folder / "host_key.pub").read_text())
         config = folder / "sshd_config"
         config.write_text(CONFIG.format(port=self.port, folder=folder))
-        Path("/run/sshd").mkdir(exist_ok=True)  # where it locks itself in before the login
+        self._places = contextlib.ExitStack()
+        self._places.enter_context(place(Path("/run/sshd")))  # where it locks itself in before the login
         self._server = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", str(config)], stderr=subprocess.PIPE)
         self._wait()
 
@@ -55,6 +59,7 @@ class OwnSshd:
         """End it."""
         self._server.terminate()
         self._server.wait()
+        self._places.close()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + 20

@@ -20,6 +20,7 @@ from portal.identity.actor import SYSTEM
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.lab import laboratory
+from tests.leftovers import place
 
 pytestmark = pytest.mark.real
 
@@ -43,10 +44,15 @@ def lab() -> Iterator[Laboratory]:
 def host(lab: Laboratory, data: Path) -> Iterator[LabHost]:
     """A host that the script was run on. It has a second address, for which it has no certificate."""
     one = lab.hosts[0]
-    was_there, own = PKI.exists(), one.folder / "pki"
+    own = one.folder / "pki"
     own.mkdir()
-    PKI.mkdir(exist_ok=True)  # to mount upon, in the host's own namespace
-    one.execute("mount", "--bind", str(own), str(PKI))
+    with place(PKI):  # to mount upon, in the host's own namespace
+        one.execute("mount", "--bind", str(own), str(PKI))
+        yield _set_up(one, data)
+        one.execute("umount", str(PKI))
+
+
+def _set_up(one: LabHost, data: Path) -> LabHost:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certificates, "folder", lambda: data / "pki")
         script = one.folder / "setup.sh"
@@ -58,10 +64,7 @@ def host(lab: Laboratory, data: Path) -> Iterator[LabHost]:
     configuration.write_text(configuration.read_text().replace(f'listen_addr = "{one.address}"', ""))
     one.kill_libvirtd()
     one.start_libvirtd()
-    yield one
-    one.execute("umount", str(PKI))
-    if not was_there:
-        PKI.rmdir()
+    return one
 
 
 def other_address(host: LabHost) -> str:

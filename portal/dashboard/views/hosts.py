@@ -12,10 +12,11 @@ from compute.hosts.checks import last_check, strangers
 from compute.hosts.service import REASON_CAP, set_enabled, set_forced_down
 from compute.models import Host, Instance
 from compute.statistics.reading import RANGES
-from portal.dashboard import answers, menus
+from portal.dashboard import answers
 from portal.dashboard.access import PortalRequest, admin_action, admin_page
-from portal.dashboard.views.instances import Row, addresses_of, with_addresses
+from portal.dashboard.views.instances import rows_of, with_addresses
 from portal.dashboard.views.load import OF_HOST
+from portal.dashboard.views.migrations import under_way_at
 from portal.dashboard.views.one_host import about_fence, about_relocation, find_host
 from scheduler.aggregates import ratios_of
 
@@ -58,11 +59,12 @@ def host(request: PortalRequest, host_id: int) -> HttpResponse:
         "host": found,
         "state": state_of(found),
         "capacities": capacities(found),
-        "rows": [Row(one, addresses_of(one), menus.entries(one, request.actor)) for one in on_it[:INSTANCES_SHOWN]],
+        "rows": rows_of(on_it[:INSTANCES_SHOWN], request.actor),
         "charts": OF_HOST,
         "ranges": RANGES,
         "check": last_check(found),
         "strangers": strangers(found),
+        "moving": under_way_at(found),
         **about_fence(found),
         **about_relocation(found),
     }

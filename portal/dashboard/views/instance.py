@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 from uuid import UUID
 
 from django import forms
+from django.conf import settings
 from django.contrib import messages
 from django.db.models import Case, Prefetch, When
 from django.http import HttpResponse, JsonResponse
@@ -16,9 +17,10 @@ from django.shortcuts import redirect, render
 from compute.consoles import console_log
 from compute.errors import ComputeError
 from compute.instances import update_instance
-from compute.models import OPEN_STATES, Action, ActionState, Event, Fault, Instance, VmState
+from compute.models import OPEN_STATES, Action, ActionState, Event, Fault, Instance, MigrationType, VmState
 from compute.operations import OPERATIONS
 from compute.operations.cancellation import may_cancel
+from compute.operations.held import open_migration
 from compute.operations.migration_control import forcible
 from compute.placements import explained
 from consoleproxy import tokens
@@ -138,7 +140,20 @@ def under_way(instance: Instance, actor: Actor) -> dict[str, Any]:
         **found,
         "may_cancel": row is not None and may_cancel(row, instance, actor),
         "forcible": forcible(row, instance, actor) if row is not None else None,
+        "to_confirm": _to_confirm(instance) if row is None else "",
     }
+
+
+def _to_confirm(instance: Instance) -> str:
+    """What was done to it, where that waits for somebody's word; else empty."""
+    found = open_migration(instance) if instance.vm_state == VmState.RESIZED else None
+    if found is None:
+        return ""
+    done = "was brought to another host" if found.migration_type == MigrationType.MIGRATION else "has its new flavor"
+    seconds = settings.RESIZE_CONFIRM_SECONDS
+    return f"It {done}. Confirm it if all is well; until then it can be taken back." + (
+        f" After {seconds} s it is confirmed by itself." if seconds else ""
+    )
 
 
 def _fault(instance: Instance) -> Fault | None:
@@ -190,7 +205,7 @@ def actions(request: PortalRequest, instance_id: UUID) -> HttpResponse:
 def label_of(row: Action) -> str:
     """What the operation is called on its button."""
     operation = OPERATIONS.get(row.operation)
-    return operation.label if operation else DONE_AT_ONCE.get(row.operation, row.operation)
+    return operation.label_for(row.params) if operation else DONE_AT_ONCE.get(row.operation, row.operation)
 
 
 def _sees_traces(actor: Actor, instance: Instance) -> bool:

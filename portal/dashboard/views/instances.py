@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -63,6 +64,13 @@ class Row:
     menu: list[menus.Entry]
 
 
+def rows_of(instances: Iterable[Instance], actor: Actor) -> list[Row]:
+    """Instances whose addresses are loaded, each with its menu."""
+    shown = list(instances)
+    menus_of_each = menus.entries_of_each(shown, actor)
+    return [Row(one, addresses_of(one), menu) for one, menu in zip(shown, menus_of_each, strict=True)]
+
+
 def addresses_of(instance: Instance) -> list[str]:
     """Its addresses, from rows that are already loaded."""
     return [one.address for port in instance.ports.all() for one in port.addresses.all()]
@@ -112,7 +120,7 @@ def _table(request: PortalRequest, rows: InstanceQuerySet) -> dict[str, Any]:
     found = Paginator(with_addresses(rows.select_related("host", "project")), PAGE_SIZE)
     shown = found.get_page(request.GET.get("page"))
     return {
-        "rows": [Row(one, addresses_of(one), menus.entries(one, request.actor)) for one in shown],
+        "rows": rows_of(shown, request.actor),
         "page_of": shown,
         "sort": sort,
         "q": text,
@@ -159,15 +167,14 @@ def _operation(name: str) -> type[Operation]:
 @action
 def act(request: PortalRequest, instance_id: UUID, operation: str) -> HttpResponse:
     """Start an operation on one instance, or do what is done at once: lock it, say."""
-    doing = menus.DOINGS.get(operation)
-    wanted = None if doing else _operation(operation)
+    wanted = menus.DOINGS.get(operation) or _operation(operation)
     instance = instance_of(request.actor, instance_id)
     try:
-        if doing:
-            doing.do(request.actor, instance, request.POST.get("reason", ""))
-        elif wanted:
-            request_operation(wanted, instance, request.actor)
-        label = doing.entry.label if doing else OPERATIONS[operation].label
+        if isinstance(wanted, menus.Doing):
+            wanted.do(request.actor, instance, request.POST.get("reason", ""))
+            label = wanted.entry.label
+        else:
+            label = wanted.label_for(request_operation(wanted, instance, request.actor).params)
         messages.success(request, f"{label}: {instance.name}")
     except ComputeError as error:
         answers.refused(request, error)

@@ -1,4 +1,4 @@
-"""The page where a live migration is asked for, and what the instance's page shows and offers meanwhile."""
+"""The pages where a migration is asked for, and what the instance's page shows and offers meanwhile."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from compute.models import Action, Host, HostState, Instance, Migration, MigrationStatus, Snapshot
+from compute.models import Action, Flavor, Host, HostState, Instance, Migration, MigrationStatus, Snapshot
 from portal.identity.models import Assignment, Role
 from tests.conftest import Cloud, Persona
+from tests.dashboard.conftest import FRAGMENT
 
 pytestmark = pytest.mark.django_db
 
@@ -113,3 +114,80 @@ def test_progress_and_the_two_ways_to_end_it(
     assert "42 %" in shown and force not in shown and abort in shown
     assert client.post(abort).status_code == 302
     assert "is being cancelled by root" in client.get(f"/instances/{web.pk}/").content.decode()
+
+
+def test_a_cold_migration_is_chosen_and_confirmed(
+    web: Instance, other: Host, root: Persona, browse: Any, drain: Any
+) -> None:
+    Host.objects.create(name="full", uri="fake://full", state=HostState.UP, vcpus=8, memory_mb=1024, disk_gb=0)
+    client, cold = browse(root), f"/instances/{web.pk}/migrate"
+    assert f'href="{cold}"' in client.get(f"/instances/{web.pk}/").content.decode()
+    page = client.get(cold)
+    found = {one.host.name: one for one in page.context["outlook"].hosts}
+    assert found["host-2"].why_not == "" and found["full"].why_not
+    assert "The best host" in page.content.decode() and "It is shut down" in page.content.decode()
+    for wrong in ("host-1", "nowhere", "full"):
+        refused = client.post(cold, {"host": wrong})
+        if refused.status_code == 302:  # one without room is the scheduler's to refuse
+            drain()
+            assert Action.objects.first().state == "error"
+        else:
+            assert refused.status_code == 400 and refused.context["form"].errors
+    assert client.post(cold, {"host": "host-2"})["Location"] == f"/instances/{web.pk}/"
+    drain()
+    web.refresh_from_db()
+    assert (web.host, web.status) == (other, "VERIFY_RESIZE")
+    shown = client.get(f"/instances/{web.pk}/").content.decode()
+    assert "It was brought to another host." in shown
+    assert "Confirm migration" in shown and "Revert migration" in shown and "Confirm resize" not in shown
+    told = client.post(f"/instances/{web.pk}/act/confirmResize", headers=FRAGMENT).json()["messages"]
+    assert told[0]["text"] == "Confirm migration: web"
+    drain()
+    web.refresh_from_db()
+    assert (web.host, web.status) == (other, "ACTIVE")
+    log = client.get(f"/instances/{web.pk}/actions").content.decode()
+    assert "<strong>Confirm migration</strong>" in log and "Confirm resize" not in log
+
+
+def test_a_resize_is_called_one(
+    web: Instance, cloud: Cloud, alice: Persona, browse: Any, drain: Any, django_assert_max_num_queries: Any
+) -> None:
+    Flavor.objects.create(id="84", name="larger", vcpus=1, memory_mb=256, disk_gb=2)
+    client = browse(alice)
+    client.post(f"/instances/{web.pk}/resize", {"flavor": "84"})
+    drain()
+    shown = client.get(f"/instances/{web.pk}/").content.decode()
+    assert "Confirm resize" in shown and "Confirm migration" not in shown and "It has its new flavor." in shown
+    with django_assert_max_num_queries(11):
+        assert "Confirm resize" in client.get("/instances/").content.decode()
+
+
+def test_a_manager_migrates_and_sees_no_hosts(
+    web: Instance, other: Host, manager: Persona, browse: Any, drain: Any
+) -> None:
+    client, cold = browse(manager), f"/instances/{web.pk}/migrate"
+    text = client.get(cold).content.decode()
+    assert "the best host that has room" in text and "host-1" not in text and "host-2" not in text
+    assert client.post(cold, {"host": "host-2"}).status_code == 403
+    assert client.post(cold, {}).status_code == 302
+    drain()
+    assert "Revert migration" in client.get(f"/instances/{web.pk}/").content.decode()
+
+
+def test_who_may_not_migrate(
+    web: Instance, other: Host, alice: Persona, bob: Persona, charlie: Persona, anyone: Persona, browse: Any
+) -> None:
+    cold = f"/instances/{web.pk}/migrate"
+    for persona, status in ((alice, 403), (bob, 403), (charlie, 404)):
+        client = browse(persona)
+        assert client.get(cold).status_code == client.post(cold, {}).status_code == status
+    assert anyone.client.get(cold).status_code == anyone.client.post(cold).status_code == 302
+    assert cold not in browse(alice).get(f"/instances/{web.pk}/").content.decode()
+    assert not Migration.objects.exists()
+
+
+def test_a_cold_migration_that_cannot_be_is_refused_on_its_page(web: Instance, root: Persona, browse: Any) -> None:
+    Instance.objects.update(vm_state="paused")
+    answer = browse(root).get(f"/instances/{web.pk}/migrate")
+    assert answer.status_code == 200 and b"vm_state paused" in answer.content
+    assert browse(root).post(f"/instances/{web.pk}/migrate", {}).status_code == 400
