@@ -66,7 +66,7 @@ CONSOLE_ORIGINS = (PUBLIC_URL, *filter(None, os.environ.get("NACELLE_CONSOLE_ORI
 HOST_DOWN_AFTER_SECONDS = int(os.environ.get("NACELLE_HOST_DOWN_AFTER", "60"))
 # A host that is connected and has not answered for so long is silent: operations wait in their rows, no worker does.
 HOST_SILENT_AFTER_SECONDS = float(os.environ.get("NACELLE_HOST_SILENT_AFTER", "6"))
-# How hosts are switched off from afar (docs/fencing.md). The programs in it run on this machine.
+# How hosts are switched off from afar (docs/evacuation.md). The programs in it run on this machine.
 FENCE_METHODS = os.environ.get("NACELLE_FENCE_METHODS", str(DATA_DIR / "fence.json"))
 # So many instances of a host that is off are started elsewhere at the same time.
 EVACUATE_AT_ONCE = int(os.environ.get("NACELLE_EVACUATE_AT_ONCE", "4"))

@@ -13,8 +13,9 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from compute.hypervisor.interface import Hypervisor, Order, Transfer, Unreachable, Whereabouts
+from compute.hypervisor.interface import Busy, Hypervisor, Order, Transfer, Unreachable, Whereabouts
 from compute.models import Host, Instance, Migration, VmState, announce
+from compute.operations.calls import DidNotAnswer
 from compute.operations.guest import guest_of
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ UNDECIDED = (Whereabouts.ARRIVING, Whereabouts.SENT)  # at the target
 GIB = 1 << 30
 LEAST_GIB = 2  # of memory and disk, that the time limit is reckoned by
 ABORT, FORCE = "abort", "force_complete"
+
+
+class Endless(Unreachable):
+    """A crossing that was aborted goes on. What becomes of the guest is waited for, as for a host that is silent."""
 
 
 class Progress:
@@ -116,13 +121,27 @@ def _is_off(host: Host) -> bool:
 def _seen(
     hypervisor: Hypervisor, operation: Operation, *, leaving: bool = False
 ) -> tuple[Whereabouts | None, Unreachable | None]:
-    """What a host says of the guest, when no crossing from there is under way any more; or that it says nothing."""
+    """What a host says of the guest, when no crossing from there is under way any more; or that it says nothing.
+
+    Raises Unreachable while one that is under way cannot be ended: until then nobody knows.
+    """
     try:
         if leaving:
-            hypervisor.end_migration(operation.instance.id)
+            _end(hypervisor, operation)
         return hypervisor.whereabouts(operation.instance.id), None
+    except Endless:
+        raise
     except Unreachable as error:
         return None, error
+    except DidNotAnswer as error:
+        return None, Unreachable(str(error))
+
+
+def _end(hypervisor: Hypervisor, operation: Operation) -> None:
+    try:
+        hypervisor.end_migration(operation.instance.id)
+    except Busy as error:
+        raise Endless(str(error)) from error
 
 
 def _seen_settled(target: Hypervisor, operation: Operation) -> tuple[Whereabouts | None, Unreachable | None]:

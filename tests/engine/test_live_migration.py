@@ -18,9 +18,10 @@ from compute.errors import Conflict, Invalid
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.storage import identify
 from compute.hypervisor.fake.faults import Fault
-from compute.hypervisor.interface import Whereabouts
+from compute.hypervisor.interface import Busy, Whereabouts
 from compute.models import OPEN_STATES, Action, Change, Host, HostState, Instance, Migration, Snapshot
 from compute.operations import OPERATIONS, crossing, leftovers, migration_control
+from compute.operations.calls import DidNotAnswer
 from compute.operations.cancellation import cancel_action
 from compute.operations.engine import request
 from compute.operations.guest import guest_of
@@ -516,6 +517,35 @@ def test_a_host_that_dies_for_good_in_the_middle(pair: Pair, phase: str, when: s
     left_behind_by_a_failure(pair, instance)
     assert_sound(pair, instance, (phase, when))
     assert other
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+@pytest.mark.parametrize(
+    "why", [Busy("It does not end."), DidNotAnswer("No answer within 60 s.")], ids=["busy", "hangs"]
+)
+def test_while_nobody_knows_which_host_has_it_that_is_waited_for(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, why: Exception, crosses: bool
+) -> None:
+    """A crossing that goes on although it was aborted must not be forgotten: the guest could be at the other host."""
+    instance = pair.ready()
+    action = pair.ask(instance)
+    fault = Fault("cross_leave" if crosses else "cross_copy", do="kill", when="before")
+    hypervisor_of(pair.here).inject(fault)
+    assert perform_in_another_process(action)
+    hypervisor_of(pair.here).heal()
+    driver = type(hypervisor_of(pair.here))
+    verb = "end_migration" if isinstance(why, Busy) else "whereabouts"
+
+    def fail(*_: Any) -> None:
+        raise why
+
+    with monkeypatch.context() as patch:
+        patch.setattr(driver, verb, fail)
+        assert taken_up_again(action) == "running"
+        assert Migration.objects.get().status == "running"
+    instance = finish(instance)
+    assert instance.host == pair.there
+    assert_sound(pair, instance)
 
 
 def test_one_that_is_off_at_the_source_may_run_at_a_target_that_is_silent(pair: Pair) -> None:
