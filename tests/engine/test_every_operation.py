@@ -235,7 +235,9 @@ def asked(story: Story, instance: Instance, name: str) -> None:
 
 
 def looked_after(story: Story, instance: Instance, fault: tuple[str, int, str]) -> Instance:
-    """The watcher has looked. What a call did after it was given up and no rule puts right, its user does."""
+    """Watchers have looked. What a call did after it was given up and no rule puts right, its user does."""
+    for other in Host.objects.filter(name=SECOND):
+        learn(other)
     HostWatch(story.host)._sync(hypervisor_of(story.host), at_start=True)
     instance = finish(instance)
     if fault[0] == "hang" and instance.host == story.host and not is_as_its_rows(story.host, instance):
