@@ -13,6 +13,7 @@ from compute.models import SecurityGroup, SecurityGroupRule
 from compute.networks.groups import create_group, default_group, delete_group, update_group
 from portal.api.body import Body, StrictCharField
 from portal.api.compute.base import ComputeView, as_uuid, call
+from portal.api.compute.server_query import flag
 from portal.api.wire import HeadersOnly
 
 
@@ -34,8 +35,11 @@ class SecurityGroups(ComputeView):
 
     @call("os_compute_api:proxy:security-groups", until="2.35")
     def get(self, request: Request) -> Response:
-        """List the project's security groups (up to 2.35)."""
-        rows = SecurityGroup.objects.filter(project_id=self.actor.project_id)
+        """List the project's security groups; an administrator's all_tenants: those of all projects (up to 2.35)."""
+        everybody = flag(request.query_params.get("all_tenants", "0"), "all_tenants") and self.actor.is_admin
+        rows = SecurityGroup.objects.order_by("name", "id")
+        if not everybody:
+            rows = rows.filter(project_id=self.actor.project_id)
         if self.actor.project_id is not None:
             default_group(self.actor.project_id)
         return Response({"security_groups": [group_body(row) for row in rows.prefetch_related("rules__remote_group")]})

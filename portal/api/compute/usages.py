@@ -20,6 +20,7 @@ from portal.identity.policy import enforce
 RULE = "os_compute_api:os-simple-tenant-usage"
 FORMS = ("%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f", "%Y-%m-%d %H:%M:%S.%f")
 OLD_LIMIT = 1_000_000
+YES = ("1", "True", "true")  # Nova knows the first; the `openstack` command sends the second and counts on it
 
 TOTALS: Shape[Totals] = Shape(
     field("total_hours", lambda row, view: row.hours),
@@ -105,7 +106,7 @@ class Usages(UsageView):
         by_project: dict[str, list[InstanceUsage]] = {}
         for usage in usages:
             by_project.setdefault(usage.instance.project_id, []).append(usage)
-        detailed = request.query_params.get("detailed") == "1"
+        detailed = request.query_params.get("detailed") in YES
         found = [self.of_project(project_id, rows, period, detailed) for project_id, rows in by_project.items()]
         return Response({"tenant_usages": found, **self.next_page("tenant_usages_links", usages)})
 

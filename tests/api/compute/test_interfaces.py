@@ -203,3 +203,18 @@ def test_the_list_costs_the_same_however_many_cards(
     drain()
     with django_assert_num_queries(6):
         assert len(alice.get(cards(active)).json()["interfaceAttachments"]) == 4
+
+
+def test_security_groups_of_all_projects(cloud: Cloud, alice: Persona, charlie: Persona, root: Persona) -> None:
+    """``all_tenants`` is an administrator's; from anybody else it changes nothing."""
+    path = "/compute/v2.1/os-security-groups"
+    for who in (alice, charlie, root):
+        assert who.post(path, {"security_group": {"name": "web", "description": ""}}).status_code == 200
+
+    def owners(who: Persona, query: str = "") -> set[str]:
+        return {group["tenant_id"] for group in who.get(f"{path}{query}").json()["security_groups"]}
+
+    assert {cloud.demo.id, cloud.other.id, cloud.admin_project.id} <= owners(root, "?all_tenants=true")
+    assert owners(root) == {cloud.admin_project.id} == owners(root, "?all_tenants=0")
+    assert owners(alice, "?all_tenants=1") == {cloud.demo.id} == owners(alice)
+    assert root.get(f"{path}?all_tenants=perhaps").status_code == 400

@@ -72,8 +72,9 @@ def test_usage_of_all_projects(old: Instance, cloud: Cloud, root: Persona, charl
     brief = root.get(f"{USAGES}?{period()}").json()["tenant_usages"]
     assert {one["tenant_id"] for one in brief} == {cloud.demo.id, cloud.other.id}
     assert {frozenset(one) for one in brief} == {frozenset(TOTALS)}
-    detailed = root.get(f"{USAGES}?{period()}&detailed=1").json()["tenant_usages"]
-    assert sorted(len(one["server_usages"]) for one in detailed) == [1, 2]
+    for yes in ("1", "True"):
+        detailed = root.get(f"{USAGES}?{period()}&detailed={yes}").json()["tenant_usages"]
+        assert sorted(len(one["server_usages"]) for one in detailed) == [1, 2]
 
 
 def test_pages(old: Instance, cloud: Cloud, root: Persona) -> None:
