@@ -122,7 +122,8 @@ class Usage(UsageView):
             enforce(self.actor, f"{RULE}:other_project")
         period = self.period()
         usages = self.usages(instances_in(period).filter(project_id=usage_project), period)
-        body = self.of_project(usage_project, usages, period, detailed=True) if usages else {}
+        # Of nothing used, Nova answers {}, and clients that add up or format the sums fail.
+        body = self.of_project(usage_project, usages, period, detailed=True)
         return Response({"tenant_usage": body, **self.next_page("tenant_usage_links", usages)})
 
 

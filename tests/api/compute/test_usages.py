@@ -63,7 +63,8 @@ def test_only_what_lies_in_the_period_counts(old: Instance, cloud: Cloud, root: 
     shown = root.get(f"{USAGES}/{cloud.demo.id}?{half}").json()["tenant_usage"]
     assert round(shown["total_hours"], 3) == 0.5 and [one["name"] for one in shown["server_usages"]] == ["old"]
     before = f"start={now - timedelta(hours=9):%Y-%m-%dT%H:%M:%S}&end={now - timedelta(hours=8):%Y-%m-%dT%H:%M:%S}"
-    assert root.get(f"{USAGES}/{cloud.demo.id}?{before}").json() == {"tenant_usage": {}}
+    nothing = root.get(f"{USAGES}/{cloud.demo.id}?{before}").json()["tenant_usage"]
+    assert set(nothing) == TOTALS | {"server_usages"} and nothing["server_usages"] == [] and nothing["total_hours"] == 0
 
 
 def test_usage_of_all_projects(old: Instance, cloud: Cloud, root: Persona, charlie: Persona, drain: Any) -> None:
@@ -86,7 +87,7 @@ def test_pages(old: Instance, cloud: Cloud, root: Persona) -> None:
     (second,) = page["tenant_usage"]["server_usages"]
     assert first["instance_id"] < second["instance_id"]
     last = root.get(f"{path}&marker={second['instance_id']}", headers=at("2.40")).json()
-    assert last == {"tenant_usage": {}}
+    assert last["tenant_usage"]["server_usages"] == [] and "tenant_usage_links" not in last
     assert len(root.get(path).json()["tenant_usage"]["server_usages"]) == 2
     assert root.get(f"{path}&marker=nobody", headers=at("2.40")).status_code == 400
 
