@@ -38,7 +38,7 @@ def _choices(instance: Instance, source: Host) -> list[tuple[str, str]]:
     around = Surroundings.now()
     anywhere = outlook(instance, around=around)
     found = [("", f"Wherever there is room. {anywhere.sentence}")]
-    others = [one for one in around.hosts if one.is_up and one != source]
+    others = [one for one in around.hosts if one.is_up and one.enabled and one != source]
     return found + [(one.name, f"{one.name}. {outlook(instance, one, around).sentence}") for one in others]
 
 
