@@ -1,5 +1,6 @@
 """Hosts, for administrators."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -65,6 +66,15 @@ def test_a_host_is_forced_down_and_believed_again(root: Persona, cloud: Cloud, b
     client.post(path, {"forced_down": "no"})
     cloud.host.refresh_from_db()
     assert cloud.host.is_up
+
+
+def test_what_may_come_has_its_place_on_an_open_page(root: Persona, cloud: Cloud, browse) -> None:
+    client, page = browse(root), f"/cloud/hosts/{cloud.host.pk}/"
+    place = re.compile(r'<div [^>]*id="host-care"[^>]*>')
+    assert place.search(client.get(page).content.decode())[0].endswith(" hidden>")
+    mark_down(cloud.host.pk, "no route")
+    text = client.get(page).content.decode()
+    assert not place.search(text)[0].endswith(" hidden>") and text.index("host-care") < text.index("not fenced")
 
 
 def test_a_silent_host_is_shown_as_such(root: Persona, cloud: Cloud, browse) -> None:

@@ -132,8 +132,10 @@ def test_the_page_says_what_becomes_of_the_disks(root: Persona, alice: Persona, 
     assert "is still in use" in client.get(path).content.decode()
     assert "Evacuate" not in client.get(f"/instances/{web.pk}/").content.decode()
     Host.objects.create(name="spare", uri="fake://spare", state="up", vcpus=8, memory_mb=32_768, disk_gb=500)
+    Host.objects.create(name="resting", uri="fake://resting", state="up", enabled=False, vcpus=8, memory_mb=4096)
     mark_down(cloud.host.pk, "gone")
     page = client.get(path).content.decode()
+    assert "resting" not in page
     assert "Fence it first" in page and "spare. It is made anew of its image; its disks are lost." in page
     assert client.post(path, {"host": "spare"}).status_code == 400
     confirm_off(root.actor, cloud.host)
