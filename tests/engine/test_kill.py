@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-from django.db import connections
 
 from compute import quota
 from compute.hosts.connections import hypervisor_of
@@ -19,6 +18,7 @@ from compute.operations.create import BootRequest, create
 from compute.operations.doorbell import sweep
 from compute.operations.engine import request
 from compute.operations.worker import perform
+from portal.setup.forks import close_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -37,7 +37,7 @@ def host(cloud, tmp_path: Path, settings) -> Host:
 
 def perform_in_another_process(action: Action) -> int:
     """Returns the signal that ended the process; 0 if it ended well."""
-    connections.close_all()
+    close_connections()
     pid = os.fork()
     if pid == 0:
         try:

@@ -21,6 +21,7 @@ from compute.hosts import fence_methods, fence_runs, fencing
 from compute.hosts.registration import mark_down, mark_up
 from compute.models import Fencing, Host, HostEvent
 from portal.identity.policy import Forbidden
+from portal.setup.forks import close_connections
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -318,11 +319,9 @@ def test_a_process_killed_while_the_program_runs(root, host, method, settings, t
     settings.LEASE_SECONDS = 0.5
     fencing.set_fence(root.actor, host, method="power", values={}, timeout=30)
     row = fencing.fence(root.actor, host)
+    close_connections()
     child = os.fork()
     if child == 0:
-        from django.db import connections
-
-        connections.close_all()
         try:
             fence_runs.run(row.pk, fence_runs.take(row.pk))
         finally:
