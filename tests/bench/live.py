@@ -97,24 +97,29 @@ def measure(runs: int) -> tuple[list[Figure], Samples]:
     """Alternate: one by Nacelle, one by libvirt alone, each there and the next time back."""
     samples = Samples()
     with laboratory(2) as lab, nacelle_with(lab) as nacelle:
-        cloud = Cloud(nacelle)
-        server = idle_guest(cloud, nacelle)
-        connections = {host.name: libvirt.open(host.uri) for host in lab.hosts}
-        first = definition_of(cloud, server, connections)
-        by_nacelle(cloud, lab, server, Samples())  # the first one also brings the image
-        floor = idle_floor(cloud, lab, server, connections, base_of(first))
-        try:
-            for _ in range(runs):
-                by_nacelle(cloud, lab, server, samples)
-                samples.floor.append(timed(floor.move))
-        finally:
-            floor.remove()
-            for connection in connections.values():
-                connection.close()
-        samples.silence = longest_silence(cloud, lab, server)
-        delete(cloud.wire, server)
-        cloud.close()
+        alternate(lab, nacelle, runs, samples)
     return figures(samples), samples
+
+
+def alternate(lab: Laboratory, nacelle: Nacelle, runs: int, samples: Samples) -> None:
+    """The same on these hosts. Its handles end with it: libvirt waits for ever for a host that has gone before them."""
+    cloud = Cloud(nacelle)
+    server = idle_guest(cloud, nacelle)
+    connections = {host.name: libvirt.open(host.uri) for host in lab.hosts}
+    first = definition_of(cloud, server, connections)
+    by_nacelle(cloud, lab, server, Samples())  # the first one also brings the image
+    floor = idle_floor(cloud, lab, server, connections, base_of(first))
+    try:
+        for _ in range(runs):
+            by_nacelle(cloud, lab, server, samples)
+            samples.floor.append(timed(floor.move))
+    finally:
+        floor.remove()
+        for connection in connections.values():
+            connection.close()
+    samples.silence = longest_silence(cloud, lab, server)
+    delete(cloud.wire, server)
+    cloud.close()
 
 
 def figures(samples: Samples) -> list[Figure]:
