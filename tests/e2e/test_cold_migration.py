@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,7 +123,7 @@ def test_taken_back_and_resized_where_nothing_is_shared(only_one_and_three: None
     assert traveller.cloud.server(traveller.id)["flavor"]["original_name"] == "larger"
 
 
-def test_confirmed_where_the_storage_is_shared(traveller: Traveller) -> None:
+def test_confirmed_where_the_storage_is_shared_and_then_nowhere_to_go(traveller: Traveller) -> None:
     openstack, lab = traveller.openstack, traveller.lab
     disks = own(volumes(lab.host(1)), traveller.id)
     assert "Cannot migrate to the host where the server exists" in traveller.openstack.refused(
@@ -136,6 +137,19 @@ def test_confirmed_where_the_storage_is_shared(traveller: Traveller) -> None:
     assert own(volumes(lab.host(2)), traveller.id) == disks  # nothing was copied, and nothing deleted
     (listed,) = openstack.json("server", "migration", "list", "--server", traveller.id)
     assert (listed["Status"], listed["Dest Compute"]) == ("confirmed", "lab-2")
+    try:
+        for name in ("lab-1", "lab-3"):
+            openstack("compute", "service", "set", "--disable", name, COMPUTE)
+        openstack("server", "migrate", traveller.id)
+        traveller.is_on(2, "ACTIVE")
+        said = last_message(openstack, traveller.id)
+        assert "No valid host was found: of 3 hosts, down or disabled on 2" in said, said
+        assert "it is there now" in said, said
+    finally:
+        for name in ("lab-1", "lab-3"):
+            openstack("compute", "service", "set", "--enable", name, COMPUTE)
+    assert traveller.migrations()[0][1] == "error"
+    traveller.guest(f"cat {FILE}")  # it was not touched: nobody has to boot
 
 
 def administrator(nacelle: Nacelle, folder: Path) -> OpenStack:
@@ -148,3 +162,9 @@ def administrator(nacelle: Nacelle, folder: Path) -> OpenStack:
 def own(names: set[str], server_id: str) -> set[str]:
     """Its disks among volumes: what it said is its host's."""
     return {name for name in names if server_id in name and not name.endswith(".log")}
+
+
+def last_message(openstack: OpenStack, server_id: str) -> Any:
+    """Why the last operation failed."""
+    event: Any = openstack.json("server", "event", "list", server_id)[0]
+    return openstack.json("server", "event", "show", server_id, event["Request ID"])["message"]
