@@ -67,10 +67,10 @@ The proxies of images, networks and security groups are gone, and their limits w
 Networks must be named at creation, and may be auto or none.
 An unknown status in a list of servers is an error.
 The limit of image metadata is gone.
-(Usage has pages.)
+Usage has pages.
 Aggregates have a UUID.
 Tags on network cards at creation, again.
-(Nova's proxy of hosts is gone.)
+Hosts by their names are gone.
 Actions on fixed and floating addresses are gone.
 Creating an image answers with its id.
 (Request ids under the name that all services share; here they always were.)

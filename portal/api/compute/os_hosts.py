@@ -16,7 +16,6 @@ from portal.api.compute.base import ComputeView, NotServed, call
 from portal.api.compute.hosts import disk_used, memory_used
 
 RULE = "os_compute_api:os-hosts"
-LAST = "2.42"
 SERVICE = "compute"
 WORDS = ("enable", "disable")
 
@@ -24,7 +23,7 @@ WORDS = ("enable", "disable")
 class OsHosts(ComputeView):
     """/os-hosts"""
 
-    @call(f"{RULE}:list", until=LAST)
+    @call(f"{RULE}:list", until="2.42")
     def get(self, request: Request) -> Response:
         """List the hosts with their zones (up to 2.42)."""
         query = request.query_params
@@ -40,7 +39,7 @@ class OsHosts(ComputeView):
 class OsHost(ComputeView):
     """/os-hosts/{name}"""
 
-    @call(f"{RULE}:show", until=LAST)
+    @call(f"{RULE}:show", until="2.42")
     def get(self, request: Request, host_name: str) -> Response:
         """Show what a host has, and what of it is used by whom (up to 2.42)."""
         row = host_named(host_name)
@@ -52,7 +51,7 @@ class OsHost(ComputeView):
         resources = [{"resource": {"host": row.name, "project": name, **figures}} for name, figures in named.items()]
         return Response({"host": resources})
 
-    @call(f"{RULE}:update", until=LAST)
+    @call(f"{RULE}:update", until="2.42")
     def put(self, request: Request, host_name: str) -> Response:
         """Let a host take new servers, or no more (up to 2.42)."""
         status, maintenance = _wanted(self.body)
@@ -66,7 +65,7 @@ class OsHost(ComputeView):
 class OsHostPower(ComputeView):
     """/os-hosts/{name}/startup, /shutdown and /reboot"""
 
-    @call(f"{RULE}:power", until=LAST)
+    @call(f"{RULE}:power", until="2.42")
     def get(self, request: Request, host_name: str) -> Response:
         """Refuse to switch a host: libvirt cannot (up to 2.42)."""
         host_named(host_name)
