@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,13 @@ from compute.hypervisor.ways import Ways, parameters
 from tests.hypervisor.own_sshd import OwnSshd
 
 SYSTEM = "qemu+ssh://root@host/system"
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A folder with a short name: of what ssh says, names and all, libvirt passes on no more than 1024 bytes."""
+    with tempfile.TemporaryDirectory(prefix="ssh-", dir="/tmp") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
@@ -52,6 +60,16 @@ def test_a_host_key_that_is_not_known_is_not_taken(sshd: OwnSshd, tmp_path: Path
 def test_a_host_key_that_has_changed_is_not_taken(sshd: OwnSshd, tmp_path: Path) -> None:
     sshd.know((tmp_path / "other_key.pub").read_text())
     with pytest.raises(Unreachable, match=r"shows another host key than before, SHA256:.*-keygen -f .*hosts -R '\[127"):
+        reached(sshd.uri(), tmp_path).guests()
+
+
+@pytest.mark.real
+def test_that_ssh_says_more_than_is_passed_on_is_told(sshd: OwnSshd, tmp_path: Path) -> None:
+    folder = tmp_path / ("long" * 50)
+    folder.mkdir()
+    sshd.known_hosts = folder / "known_hosts"
+    sshd.know((tmp_path / "other_key.pub").read_text())
+    with pytest.raises(Unreachable, match=r"shows another host key than before\. .* run ssh -p .* true to read it"):
         reached(sshd.uri(), tmp_path).guests()
 
 

@@ -59,18 +59,8 @@ def explain(uri: str, said: str, means: ways.Ways) -> str:
     parts = ways.split(uri)
     host, port = parts.hostname or "", parts.port or ways.PORTS["qemu+ssh"]
     where = host if port == ways.PORTS["qemu+ssh"] else f"{host} (port {port})"
-    if "IDENTIFICATION HAS CHANGED" in said or "key has just been changed" in said:
-        return (
-            f"{where} shows another host key than before{_shown(said)}. Either the host was set up anew, or somebody "
-            "else answers in its place. Find out which; then forget the old key with "
-            f"ssh-keygen{_file(uri, '-f ')} -R '{_known_as(parts)}' and accept the new one."
-        )
-    if "host key is known" in said or "Host key verification failed" in said:
-        return (
-            f"The host key of {where} is not known here. On this control node, as the user that runs Nacelle, run "
-            f"ssh{_port(parts)}{_file(uri, '-o UserKnownHostsFile=')} {_login(parts)} true, compare the fingerprint "
-            "with the host's own, and accept it."
-        )
+    if about_key := _about_host_key(uri, parts, where, said):
+        return about_key
     if "Permission denied" in said:
         return (
             f"{where} does not let us in{_as(parts)}. Add the public key of the user that runs Nacelle (or that of the "
@@ -81,6 +71,28 @@ def explain(uri: str, said: str, means: ways.Ways) -> str:
     for sign in ("Connection timed out", "Operation timed out", "Connection refused", "No route to host"):
         if sign in said and "port" in said:
             return f"{where} does not answer over ssh: {sign.lower()}."
+    return ""
+
+
+def _about_host_key(uri: str, parts: SplitResult, where: str, said: str) -> str:
+    look = f"On this control node, as the user that runs Nacelle, run ssh{_port(parts)}"
+    look += f"{_file(uri, '-o UserKnownHostsFile=')} {_login(parts)} true"
+    if "IDENTIFICATION HAS CHANGED" in said or "key has just been changed" in said:
+        return (
+            f"{where} shows another host key than before{_shown(said)}. Either the host was set up anew, or somebody "
+            "else answers in its place. Find out which; then forget the old key with "
+            f"ssh-keygen{_file(uri, '-f ')} -R '{_known_as(parts)}' and accept the new one."
+        )
+    if "Value too large for defined data type" in said:  # libvirt reads 1024 bytes of it, and drops what is longer
+        return (
+            f"{where} is not reached, and ssh says more of it than libvirt passes on, as it does when a host shows "
+            f"another host key than before. {look} to read it."
+        )
+    if "host key is known" in said or "Host key verification failed" in said:
+        return (
+            f"The host key of {where} is not known here. {look}, compare the fingerprint with the host's own, and "
+            "accept it."
+        )
     return ""
 
 

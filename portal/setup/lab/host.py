@@ -45,7 +45,10 @@ listen_addr = "{address}"
 host_uuid = "{uuid}"
 log_outputs = "3:file:{folder}/libvirtd.log"
 """
-QEMU_CONFIGURATION = '\nsecurity_driver = "none"\n'
+# Files stay their owner's. Of shared storage that is a local folder libvirt does not know that it is shared: the host
+# that a guest has left would take the files away from the one where it is, unless both remember whose they were, for
+# which they would have to agree, to the second, on when this machine was started.
+QEMU_CONFIGURATION = '\nsecurity_driver = "none"\nuser = "root"\ngroup = "root"\ndynamic_ownership = 0\n'
 # $1 folder, $2 name, $3 capabilities that all hosts share, $4 the shared storage or nothing, $5 where the host sees it,
 # then pairs of folders. /proc is still the machine's when the first line is read, so the numbers are the machine's too.
 PREPARE = """
