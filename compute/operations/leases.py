@@ -191,7 +191,7 @@ class Keeper:
 
     def forget(self) -> None:
         """In a child process, which has neither the thread nor the leases."""
-        self.__init__()  # type: ignore[misc]  # as new
+        self.__init__()  # type: ignore[misc]  # what a keeper begins with is said there, once
 
 
 keeper = Keeper()

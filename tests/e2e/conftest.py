@@ -16,6 +16,14 @@ from tests.e2e.openstack_command import OpenStack
 
 # A worker that was killed is missed after this time; the default would only make the tests slower.
 LEASE_SECONDS = "4"
+# Where faults are made on purpose, all that waits for one waits briefly.
+FAULT_SETTINGS = {
+    "NACELLE_LEASE_SECONDS": LEASE_SECONDS,
+    "NACELLE_HOST_DOWN_AFTER": "5",
+    "NACELLE_HOST_SAMPLE_SECONDS": "1",
+    "NACELLE_STATE_SYNC_SECONDS": "2",
+    "NACELLE_SHUTDOWN_GRACE": "3",  # nobody waits until a guest has booted so far that it hears the button
+}
 
 
 @pytest.fixture(scope="session")

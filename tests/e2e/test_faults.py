@@ -17,7 +17,7 @@ import pytest
 
 from portal.setup.lab.host import LabHost
 from tests.e2e.cloud import LATEST, SERVERS, Cloud
-from tests.e2e.conftest import LEASE_SECONDS
+from tests.e2e.conftest import FAULT_SETTINGS
 from tests.e2e.lab import LAB_SETTINGS
 from tests.e2e.nacelle import Nacelle, wait_until
 from tests.e2e.relay import LabRelay, Relay
@@ -27,13 +27,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces"),
     pytest.mark.lab(hosts=1),
 ]
-SETTINGS = {
-    "NACELLE_LEASE_SECONDS": LEASE_SECONDS,
-    "NACELLE_HOST_DOWN_AFTER": "5",
-    "NACELLE_HOST_SAMPLE_SECONDS": "1",
-    "NACELLE_STATE_SYNC_SECONDS": "2",
-    "NACELLE_SHUTDOWN_GRACE": "3",  # nobody waits until a guest has booted so far that it hears the button
-}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +40,7 @@ def relay(far: LabHost) -> Iterator[Relay]:
 @pytest.fixture(scope="module")
 def far_nacelle(far: LabHost, relay: Relay) -> Iterator[Nacelle]:
     """A Nacelle with that host alone, and ``hello`` running on it."""
-    own = Nacelle(relay.uri, **SETTINGS, **LAB_SETTINGS)
+    own = Nacelle(relay.uri, **FAULT_SETTINGS, **LAB_SETTINGS)
     try:
         own.build_image()
         own.start_on_hosts("far")

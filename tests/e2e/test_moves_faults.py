@@ -19,7 +19,7 @@ import pytest
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import SERVERS, Cloud
-from tests.e2e.conftest import LEASE_SECONDS
+from tests.e2e.conftest import FAULT_SETTINGS
 from tests.e2e.lab import heal, nacelle_with
 from tests.e2e.moved import RUNNING, act, host_of, nothing_is_left, settled, wait_for_host
 from tests.e2e.nacelle import Nacelle
@@ -30,13 +30,6 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can make namespaces"),
     pytest.mark.lab(hosts=2),
 ]
-SETTINGS = {
-    "NACELLE_LEASE_SECONDS": LEASE_SECONDS,
-    "NACELLE_HOST_DOWN_AFTER": "5",
-    "NACELLE_HOST_SAMPLE_SECONDS": "1",
-    "NACELLE_STATE_SYNC_SECONDS": "2",
-    "NACELLE_SHUTDOWN_GRACE": "3",  # nobody waits until a guest has booted so far that it hears the button
-}
 SOURCE, TARGET = "source", "target"
 GUEST_HERE, GUEST_THERE = "guest on the source", "guest on the target"
 
@@ -76,7 +69,7 @@ def relays(lab: Laboratory) -> Iterator[dict[str, LabRelay]]:
 @pytest.fixture(scope="module")
 def moving_nacelle(lab: Laboratory, relays: dict[str, LabRelay]) -> Iterator[Nacelle]:
     """A Nacelle that reaches its hosts by the relays."""
-    with nacelle_with(lab, *(one.uri for one in relays.values()), **SETTINGS) as own:
+    with nacelle_with(lab, *(one.uri for one in relays.values()), **FAULT_SETTINGS) as own:
         yield own
 
 

@@ -15,14 +15,9 @@ from compute.hypervisor.interface import Failed, Gone, PowerState
 from compute.hypervisor.libvirt import xml
 from compute.hypervisor.libvirt.consoles import Consoles
 from compute.hypervisor.libvirt.errors import has_code, plain_errors
-from compute.hypervisor.libvirt.power import POWER_STATES, cut_power, has_our_mark
+from compute.hypervisor.libvirt.power import POWER_STATES, has_our_mark, undefine
 from compute.hypervisor.libvirt.session import Session
 
-UNDEFINE = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-)
 # Where the source of a disk names what it is, by the disk's kind (https://libvirt.org/formatdomain.html#hard-drives-floppy-disks-cdroms)
 SOURCES = ("file", "dev", "dir", "name", "volume")
 KIB_PER_MIB = 1024
@@ -67,15 +62,7 @@ class Adoption(Consoles):
     def disown(self, uuid: UUID, disks: tuple[str, ...]) -> None:
         """See the interface."""
         firmware = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM if disks else libvirt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-        try:
-            domain = self._session.domain(uuid)
-            cut_power(domain)
-            domain.undefineFlags(UNDEFINE | firmware)
-        except Gone:
-            pass
-        except libvirt.libvirtError as error:
-            if not has_code(error, libvirt.VIR_ERR_NO_DOMAIN):
-                raise
+        undefine(self._session, uuid, firmware)
         self._managed.pop(uuid, None)
         self.delete_console_log(uuid)
         others = self._used() if disks else frozenset()

@@ -23,18 +23,12 @@ from compute.hypervisor.libvirt.inspection import Inspection
 from compute.hypervisor.libvirt.interruptions import Interruptions
 from compute.hypervisor.libvirt.migration import Migration
 from compute.hypervisor.libvirt.moving import Moving
-from compute.hypervisor.libvirt.power import POWER_STATES, cut_power, has_our_mark
+from compute.hypervisor.libvirt.power import POWER_STATES, cut_power, has_our_mark, undefine
 from compute.hypervisor.libvirt.snapshots import Snapshots
 
 POLL_SECONDS = 0.05
 PRESS_AGAIN_SECONDS = 3.0  # a guest whose kernel does not listen yet misses the power button
 
-UNDEFINE_ALL = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
-)
 USAGE_STATS = (
     libvirt.VIR_DOMAIN_STATS_CPU_TOTAL
     | libvirt.VIR_DOMAIN_STATS_BALLOON
@@ -114,15 +108,7 @@ class Guests(Diagnostics, Growth, Interruptions, Migration, Snapshots, Devices, 
     @plain_errors()
     def remove(self, uuid: UUID) -> None:
         """See the interface."""
-        try:
-            domain = self._session.domain(uuid)
-            cut_power(domain)
-            domain.undefineFlags(UNDEFINE_ALL)
-        except Gone:
-            pass
-        except libvirt.libvirtError as error:
-            if not has_code(error, libvirt.VIR_ERR_NO_DOMAIN):
-                raise
+        undefine(self._session, uuid, libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
         self._managed.pop(uuid, None)
         self.delete_console_log(uuid)
 
