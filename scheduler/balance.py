@@ -104,21 +104,32 @@ def plan(look: Look, candidates: Iterable[Candidate], *, above: float, to: float
     if len(made.before) < 2:
         made.sentence = "Fewer than two hosts take instances."
     elif now <= above:
-        made.sentence = f"The load is even enough: {now:.0%} part the fullest host from the emptiest, {above:.0%} may."
+        made.sentence = f"The load is even enough: {_apart(now)}, and up to {_percent(above)} is allowed."
     else:
         made.moves = list(planning.moves(to))
         made.after = planning.loads()
         left = spread(made.after.values())
         made.sentence = (
-            f"{_counted(len(made.moves))} what parts the fullest host from the emptiest from {now:.0%} to {left:.0%}."
+            f"{_counted(len(made.moves))} the gap between the fullest host and the emptiest from {_percent(now)} to "
+            f"{_percent(left)}."
             if made.moves
-            else f"{now:.0%} part the fullest host from the emptiest, and no move that is allowed would change it."
+            else f"{_apart(now).capitalize()}, and no move that is allowed would change it."
         )
     return made
 
 
 def _counted(moves: int) -> str:
-    return "One move brings" if moves == 1 else f"{moves} moves bring"
+    return "One move narrows" if moves == 1 else f"{moves} moves narrow"
+
+
+def _percent(share: float) -> str:
+    """As the pages write it."""
+    return f"{share * 100:.0f} %"
+
+
+def _apart(gap: float) -> str:
+    """Half a sentence."""
+    return f"the fullest host and the emptiest are {_percent(gap)} apart"
 
 
 class _Planning:

@@ -30,7 +30,7 @@ class RetryFilter(Filter):
         "Leaves out hosts that have failed the same request already, the host that an instance is to leave, and "
         "in an evacuation that keeps the disks those that do not see them."
     )
-    short = "it is there now, its disks are not, or an earlier attempt failed"
+    short = "ruled out (the server is there now, its disks are not, or an attempt failed there)"
     essential = True
 
     def keep(self, hosts: list[HostView], request: Request, scene: Scene) -> list[HostView]:

@@ -144,7 +144,7 @@ def test_confirmed_where_the_storage_is_shared_and_then_nowhere_to_go(traveller:
         traveller.is_on(2, "ACTIVE")
         said = last_message(openstack, traveller.id)
         assert said.startswith("No valid host was found: of 3 hosts, "), said
-        assert "it is there now" in said and "down or disabled on 2" in said, said
+        assert "the server is there now" in said and "down or disabled on 2" in said, said
     finally:
         for name in ("lab-1", "lab-3"):
             openstack("compute", "service", "set", "--enable", name, COMPUTE)

@@ -125,7 +125,7 @@ def _groups_are_kept(cloud: Cloud, moved: set[UUID]) -> None:
 def test_little_leads_to_nothing() -> None:
     cloud = Cloud([empty(1), empty(2)], {1: [guest(1, 100), guest(2, 100)]})
     found = cloud.plan()
-    assert found.moves == [] and "even enough: 20%" in found.sentence
+    assert found.moves == [] and "20 % apart, and up to 20 %" in found.sentence
     cloud = Cloud([empty(1), empty(2)], {1: [guest(1, 110), guest(2, 100)]})
     assert len(cloud.plan().moves) == 1
 
@@ -135,7 +135,7 @@ def test_few_moves_do() -> None:
     cloud = Cloud([empty(1), empty(2)], {1: [guest(1, 300), *(guest(number, 20) for number in range(2, 17))]})
     found = cloud.plan()
     assert [one.instance_id for one in found.moves] == [UUID(int=1)]
-    assert "One move brings" in found.sentence and "from 60% to 0%" in found.sentence
+    assert "One move narrows" in found.sentence and "from 60 % to 0 %" in found.sentence
 
 
 def test_processors_count_as_memory_does() -> None:

@@ -123,7 +123,7 @@ def test_the_commands_say_and_do_it(full, capsys):
     call_command("host", "drain", "host-1", "--dry-run")
     assert "It is moved while it runs." in capsys.readouterr().out and not Relocation.objects.exists()
     call_command("rebalance")
-    assert "2 moves bring" in capsys.readouterr().out and not Relocation.objects.exists()
+    assert "2 moves narrow" in capsys.readouterr().out and not Relocation.objects.exists()
     call_command("rebalance", "--apply")
     to_the_end()
     with pytest.raises(CommandError, match="even enough"):
@@ -161,7 +161,7 @@ def test_the_page_of_the_load_says_and_does_it(root, full, client):
     client.force_login(root.user)
     page = client.get("/cloud/rebalance/")
     key = page.context["proposal"].key
-    assert "2 moves bring" in page.content.decode() and "Make 2 moves" in page.content.decode()
+    assert "2 moves narrow" in page.content.decode() and "Make 2 moves" in page.content.decode()
     assert client.post("/cloud/rebalance/", {"key": "another"}).status_code == 409
     assert client.post("/cloud/rebalance/", {"key": key}).status_code == 302
     assert "evened out already" in client.get("/cloud/rebalance/").content.decode()
