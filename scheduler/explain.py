@@ -55,7 +55,7 @@ class Explanation:
             return f"{NO_HOST}: there is no host yet; an administrator adds the first."
         if self.considered == 1 and self.rejected:
             one = self.rejected[0]
-            return f"{NO_HOST}: {one['host']} {one['why']}."
+            return f"{NO_HOST}: {one['host']} {one['why'].rstrip('.')}."
         lost = {entry["name"]: entry["into"] - entry["out"] for entry in self.filters}
         parts = [
             f"{short} on {lost[name]} ({numbers})" if name == self._last_short() else f"{short} on {lost[name]}"

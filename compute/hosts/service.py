@@ -8,12 +8,13 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute.hosts.history import note
-from compute.models import Host, Relocation, RelocationKind, RelocationState, announce
+from compute.models import Host, HostState, Relocation, RelocationKind, RelocationState, announce
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 RULE = "os_compute_api:os-services"
 REASON_CAP = 255
+UNSEEN = {"state": HostState.DOWN, "state_reason": "It was said to be down, and is looked at before it counts as up."}
 
 
 def set_enabled(actor: Actor, host: Host, *, enabled: bool, reason: str = "") -> None:
@@ -32,10 +33,15 @@ def set_enabled(actor: Actor, host: Host, *, enabled: bool, reason: str = "") ->
 
 
 def set_forced_down(actor: Actor, host: Host, *, forced_down: bool) -> None:
-    """Say that a host is down whatever the watcher sees (it was fenced), or that it may be up again."""
+    """Say that a host is down whatever the watcher sees (it was fenced), or that it may be up again.
+
+    Once that is taken back it stays down until the watcher has looked: its guests may run elsewhere by now.
+    """
     enforce(actor, RULE)
     with transaction.atomic():
-        _write(host, forced_down=forced_down)
+        state = Host.objects.select_for_update().only("state", "forced_down").get(pk=host.pk)
+        believed = {} if forced_down or not state.forced_down or state.state != HostState.UP else UNSEEN
+        _write(host, forced_down=forced_down, **believed)
         said = "It is down, by word." if forced_down else "It is not said to be down any more."
         note(host.pk, "fence", said, actor)
 

@@ -51,7 +51,6 @@ class HostWatch(threading.Thread):
         self.answered_at = time.monotonic()
         self.following_at = 0.0  # since when it is connected; 0: it is not, and the host is down already, or new
         self.begin_anew = threading.Event()
-        self.forced_down = False  # an administrator said so when the watcher looked last
         self._events: queue.Queue[UUID | None] = queue.Queue()
         self._lost = ""
         self._sampler = Sampler(host)
@@ -82,7 +81,7 @@ class HostWatch(threading.Thread):
             finally:
                 self.following_at = 0.0
                 connection.close()
-            self.stopping.wait(RECONNECT_SECONDS)
+            self.stopping.wait(0 if self.begin_anew.is_set() else RECONNECT_SECONDS)
 
     def _down(self, reason: str) -> None:
         self.following_at = 0.0
@@ -91,7 +90,6 @@ class HostWatch(threading.Thread):
     def _follow(self) -> None:
         self._lost, self._sampler = "", Sampler(self.host)
         self.begin_anew.clear()
-        self.forced_down = False
         hypervisor = self._heard(hypervisor_of(self.host))
         self._come_back(hypervisor)
         hypervisor.watch(self._on_event, self._on_lost)

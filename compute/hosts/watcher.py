@@ -94,7 +94,7 @@ class Watcher:
 
     def _keep_watches(self) -> None:
         """A watch for each host; one that has ended, or whose host has another URI now, is begun anew."""
-        seen = ("pk", "uri", "state", "silent_since", "last_seen_at", "fenced_at", "forced_down")
+        seen = ("pk", "uri", "state", "silent_since", "last_seen_at", "fenced_at")
         self._looked_at = time.monotonic()
         self._rows = {row.pk: row for row in Host.objects.order_by("pk").only(*seen)}
         for pk, row in self._rows.items():
@@ -127,13 +127,12 @@ class Watcher:
             mark_down(pk, f"No answer for {settings.HOST_DOWN_AFTER_SECONDS} s.")
         if not watch.following_at or watch.following_at > self._looked_at:
             return
-        if _was_given_up(row) or (watch.forced_down and not row.forced_down):
+        if _was_given_up(row):
             watch.begin_anew.set()
         elif silence > settings.HOST_SILENT_AFTER_SECONDS and row.silent_since is None:
             mark_silent(pk)
         elif silence < settings.HOST_SILENT_AFTER_SECONDS and row.silent_since is not None:
             mark_answering(pk)
-        watch.forced_down = row.forced_down
         watch.probe()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.liveness import mark_silent
-from compute.hosts.registration import mark_down
+from compute.hosts.registration import mark_down, mark_up
 from compute.models import Change, Fencing, Host
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
@@ -63,6 +63,12 @@ def test_a_host_is_forced_down_and_believed_again(root: Persona, cloud: Cloud, b
     cloud.host.refresh_from_db()
     assert cloud.host.forced_down
     assert b"An administrator says that it is down." in client.get("/cloud/hosts/").content
+    client.post(path, {"forced_down": "no"})
+    cloud.host.refresh_from_db()
+    assert (cloud.host.forced_down, cloud.host.is_up) == (False, False)  # its guests may run elsewhere by now
+    assert b"is looked at before it counts as up." in client.get("/cloud/hosts/").content
+    client.post(path, {"forced_down": "no"})  # once more says nothing new
+    mark_up(cloud.host)
     client.post(path, {"forced_down": "no"})
     cloud.host.refresh_from_db()
     assert cloud.host.is_up

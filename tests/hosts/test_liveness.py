@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.liveness import Silent, check_answers, mark_answering, mark_silent, write_heartbeats
+from compute.hosts.service import set_forced_down
 from compute.hosts.watch import HostWatch
 from compute.hosts.watcher import Watcher
 from compute.hypervisor.fake.faults import FOR_EVER, Fault, hanging
@@ -369,11 +370,11 @@ def test_a_host_that_was_given_up_comes_back_as_any_other_does(watched: tuple[Ho
     elif how == "fenced":
         rows.update(fenced_at=timezone.now())
     else:
-        rows.update(forced_down=True)
-        time.sleep(3)  # the watcher has seen it
+        set_forced_down(SYSTEM, one, forced_down=True)
         assert rows.get().state_now == "down"
-        rows.update(forced_down=False)
-    until(lambda: HostEvent.objects.count() == before + 2, "it went down and came back")
+        set_forced_down(SYSTEM, one, forced_down=False)
+        assert rows.get().state_now == "down"  # not for a moment is it sent anything before it was looked at
+    until(lambda: rows.get().is_up and HostEvent.objects.count() >= before + 2, "it went down and came back")
     assert HostEvent.objects.first().message.startswith("It answers again.")  # type: ignore[union-attr]  # it is there
     assert (rows.get().is_up, rows.get().fenced_at, rows.get().down_since) == (True, None, None)
 
