@@ -19,6 +19,7 @@ from compute.operations.live_migration import TO_A_HOST, LiveMigration, check_re
 from compute.operations.worker import without_hosts
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
+from scheduler.aggregates import ratios_of
 from scheduler.pick import Request, evaluate
 
 MOST_SHOWN = 50
@@ -29,7 +30,7 @@ NEEDS_SAME = "has another storage; the instance has in-place snapshots, which ca
 class Destination:
     """A host that it could go to. ``why_not`` is empty when it can."""
 
-    host: Host
+    host: Host  # with the overcommit that its aggregates ask for
     shared: bool  # both hosts see the same storage: its disks stay where they are
     why_not: str = ""
 
@@ -72,9 +73,12 @@ def _outlook(
     for verdict in found.explanation.rejected:
         refused.setdefault(verdict["host"], verdict["why"])
     order = {view.id: place for place, view in enumerate(found.hosts)}
-    others = sorted(Host.objects.exclude(pk=source.pk), key=lambda host: (order.get(host.pk, len(order)), host.name))
+    rows = Host.objects.exclude(pk=source.pk).prefetch_related("aggregates")
+    others = sorted(rows, key=lambda host: (order.get(host.pk, len(order)), host.name))
     hosts = []
     for host in others[:MOST_SHOWN]:
+        for field, ratio in ratios_of(host).items():
+            setattr(host, field, ratio)  # for this page alone: the row is not saved
         shared = shares_storage(source, host)
         why_not = "" if host.pk in order else refused.get(host.name, "cannot take it")
         hosts.append(Destination(host, shared, why_not or objection(source, host, shared)))

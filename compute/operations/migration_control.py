@@ -55,7 +55,9 @@ def force_complete(actor: Actor, instance: Instance, migration_id: str) -> None:
 
 def forcible(action: Action, instance: Instance, actor: Actor) -> Migration | None:
     """The live migration of an open action that this actor could bring to its end now."""
-    if action.operation != LiveMigration.name or not allows(actor, FORCE_RULE, instance.project_id):
+    if action.operation != LiveMigration.name or action.cancelled_by:
+        return None
+    if not allows(actor, FORCE_RULE, instance.project_id):
         return None
     return Migration.objects.filter(instance=instance, status=MigrationStatus.RUNNING, forced=False).first()
 

@@ -114,7 +114,7 @@ def test_a_live_one_under_way(web: Instance, other: Host, root: Persona, browse:
     text = client.get(page).content.decode()
     assert force not in text and "being brought to its end" in text
     client.post(abort)
-    assert "It is being ended by root" in client.get(page).content.decode()
+    assert "It is being aborted by root" in client.get(page).content.decode()
 
 
 def test_its_end(moved: Migration, root: Persona, browse: Any, drain: Any) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compute.models import Action, Flavor, Host, HostState, Instance, Migration, MigrationStatus, Snapshot
+from compute.models import Action, Aggregate, Flavor, Host, HostState, Instance, Migration, MigrationStatus, Snapshot
 from portal.identity.models import Assignment, Role
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
@@ -43,6 +43,7 @@ def test_an_administrator_chooses_among_hosts(
     )
     Host.objects.update(storage_id="one")
     Host.objects.filter(pk=other.pk).update(storage_id="two")
+    Aggregate.objects.create(name="dense", metadata={"cpu_allocation_ratio": "3"}).hosts.add(other)
     client = browse(root)
     assert path(web) in client.get(f"/instances/{web.pk}/").content.decode()
     page = client.get(path(web))
@@ -53,6 +54,7 @@ def test_an_administrator_chooses_among_hosts(
     assert "of another kind" in found["plain"].why_not
     text = page.content.decode()
     assert "now on host-1" in text and "same storage" in text
+    assert found["host-2"].host.vcpu_capacity == other.vcpus * 3 and f"of {other.vcpus * 3}<" in text
     answer = client.post(path(web), {"host": "host-2"})
     assert (answer.status_code, answer["Location"]) == (302, f"/instances/{web.pk}/")
     assert Action.objects.first().params["host"] == "host-2"
@@ -113,7 +115,9 @@ def test_progress_and_the_two_ways_to_end_it(
     shown = client.get(f"/instances/{web.pk}/").content.decode()
     assert "42 %" in shown and force not in shown and abort in shown
     assert client.post(abort).status_code == 302
-    assert "is being cancelled by root" in client.get(f"/instances/{web.pk}/").content.decode()
+    Migration.objects.update(forced=False)
+    shown = client.get(f"/instances/{web.pk}/").content.decode()
+    assert "is being aborted by root" in shown and force not in shown and abort not in shown
 
 
 def test_a_cold_migration_is_chosen_and_confirmed(

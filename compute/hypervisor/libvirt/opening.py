@@ -123,7 +123,8 @@ def _check_port(uri: str) -> None:
     try:
         socket.create_connection(address, timeout=CONNECT_SECONDS).close()
     except OSError as error:
-        raise Unreachable(f"{parts.hostname} does not answer on port {address[1]}: {error}") from error
+        why = (error.strerror or str(error)).lower()  # the number before it is the kernel's, and tells nobody anything
+        raise Unreachable(f"{parts.hostname} does not answer on port {address[1]}: {why}") from error
 
 
 EXPLAIN: dict[str, Callable[[str, str, ways.Ways], str]] = {"qemu+ssh": ssh.explain, "qemu+tls": tls.explain}
