@@ -16,8 +16,8 @@ libvirt ensure_running
 trap 'libvirt stop' EXIT
 # Those that need only this machine's processors run side by side, which needs one order of everything in each process;
 # those on guests, in a browser or with the client share the machine and run one after the other. Of what those meet
-# (emulated guests, a browser, a busy machine) not all is ours: one that failed, of at most five, is tried once more after a while, and
-# told at the end with what it said, for somebody to look into.
+# (emulated guests, a browser, a busy machine) not all is ours: one that failed, of at most five, is tried once more
+# after a while, and told at the end with what it said, for somebody to look into.
 ALONE="driver or real or browser or client"
 AGAIN="--reruns 1 --reruns-delay 10 --max-suite-reruns 5 --rerun-show-tracebacks"
 export PYTHONHASHSEED=0
