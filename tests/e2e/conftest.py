@@ -29,7 +29,7 @@ FAULT_SETTINGS = {
 @pytest.fixture(scope="session")
 def nacelle() -> Iterator[Nacelle]:
     """A Nacelle that runs, on this machine's libvirt."""
-    own = Nacelle(NACELLE_LEASE_SECONDS=LEASE_SECONDS)
+    own = Nacelle(NACELLE_LEASE_SECONDS=LEASE_SECONDS, NACELLE_HOST_SAMPLE_SECONDS="2")
     try:
         own.build_image()
         own.start()
