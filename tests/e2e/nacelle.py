@@ -152,12 +152,17 @@ class Nacelle:
         self.wait_for_output(BANNER)
 
     def start_on_hosts(self, *names: str) -> None:
-        """Start it for the first time, with the hosts of its URIs alone, named so, and wait for the banner."""
+        """Start it for the first time, with the hosts of its URIs alone, named so, until it has seen to each.
+
+        Its look at their storage makes a volume there, which a test that holds such a call would take for its own.
+        """
         adding = [("host", "add", uri, "--name", name) for uri, name in zip(self.uris, names, strict=True)]
         for command in (("bootstrap",), *adding):
             ended = self.command(*command)
             assert ended.returncode == 0, ended
         self.start()
+        for name in names:
+            self.wait_for_output(f"host {name}: its storage is")
 
     def launch(self) -> None:
         """Start it."""
