@@ -6,8 +6,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from compute import quota
-from compute.errors import NotFound
-from compute.models import Instance, VmState, announce
+from compute.errors import Conflict, NotFound
+from compute.models import Instance, MigrationType, VmState, announce
 from compute.operations import held
 from compute.operations.engine import cancel, open_actions
 from compute.operations.layout import Layout
@@ -24,7 +24,8 @@ def reset_state(actor: Actor, instance: Instance, *, state: VmState) -> None:
     """Set the instance to ``state`` (one of ``STATES``) with no task, and end what is under way.
 
     A worker at it notices at its next step and stops without writing; nothing is taken back. The
-    watcher may correct the state again, if the host says otherwise. Raises NotFound.
+    watcher may correct the state again, if the host says otherwise. Raises NotFound; Conflict during a
+    live migration, which ends by itself: to forget it would leave the guest to whichever host has it by then.
     """
     enforce(actor, RULE, instance.project_id)
     assert state in STATES.values(), state
@@ -33,6 +34,7 @@ def reset_state(actor: Actor, instance: Instance, *, state: VmState) -> None:
         fresh = Instance.objects.select_for_update().alive().filter(pk=instance.pk).first()
         if fresh is None:
             raise NotFound(f"Instance {instance.pk} could not be found.")
+        _check_not_crossing(fresh)
         cancel(under_way, "An administrator reset the state.")
         held.close_open(fresh)
         if fresh.vm_state == VmState.SOFT_DELETED:
@@ -43,3 +45,12 @@ def reset_state(actor: Actor, instance: Instance, *, state: VmState) -> None:
         )
         record(fresh, actor, "resetState", event="api_reset_state", message=f"{fresh.status} → {state.upper()}")
         announce("server", fresh.pk, fresh.project_id)
+
+
+def _check_not_crossing(instance: Instance) -> None:
+    open_one = held.open_migration(instance)
+    if open_one is not None and open_one.migration_type == MigrationType.LIVE:
+        raise Conflict(
+            f"Cannot 'reset_state' instance {instance.pk} while it is live-migrated: either host may have its guest. "
+            "Abort the migration, or wait for its end."
+        )

@@ -19,13 +19,14 @@ from compute.hosts.connections import hypervisor_of
 from compute.hosts.storage import identify
 from compute.hypervisor.fake.faults import Fault
 from compute.hypervisor.interface import Busy, Whereabouts
-from compute.models import OPEN_STATES, Action, Change, Host, HostState, Instance, Migration, Snapshot
+from compute.models import OPEN_STATES, Action, Change, Host, HostState, Instance, Migration, Snapshot, VmState
 from compute.operations import OPERATIONS, crossing, leftovers, migration_control
 from compute.operations.calls import DidNotAnswer
 from compute.operations.cancellation import cancel_action
 from compute.operations.engine import request
 from compute.operations.guest import guest_of
 from compute.operations.layout import Layout
+from compute.operations.reset_state import reset_state
 from compute.operations.worker import perform
 from portal.identity.actor import SYSTEM
 from portal.identity.policy import Forbidden
@@ -336,6 +337,25 @@ def test_it_is_aborted(pair: Pair, root: Persona, monkeypatch: pytest.MonkeyPatc
     assert (instance.host, instance.vm_state) == (pair.here, "active")
     assert instance.actions.filter(operation="live_migration_cancel", user_name="root").exists()
     assert_sound(pair, instance)
+
+
+def test_its_state_is_not_reset_before_it_is_settled_where_it_runs(
+    pair: Pair, root: Persona, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target would take the guest that came for one that is left over, and remove it."""
+    instance, refused = pair.ready(), []
+    pair.ask(instance)
+
+    def reset() -> None:
+        with pytest.raises(Conflict, match="while it is live-migrated") as refusal:
+            reset_state(root.actor, Instance.objects.get(pk=instance.pk), state=VmState.ERROR)
+        refused.append(refusal)
+
+    during(monkeypatch, reset)
+    instance = finish(instance)
+    assert refused and (instance.host, instance.vm_state, instance.task_state) == (pair.there, "active", None)
+    reset_state(root.actor, instance, state=VmState.ERROR)
+    assert Instance.objects.get(pk=instance.pk).vm_state == "error"
 
 
 def test_one_that_waits_is_aborted_before_it_begins(pair: Pair, root: Persona) -> None:
