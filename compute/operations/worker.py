@@ -235,7 +235,12 @@ def sentence_for(error: Exception) -> str:
 
 
 def without_hosts(text: str) -> str:
-    """The text without hosts' names, addresses and files, which are the administrators' alone (OSSA-2019-003)."""
+    """The text without what is the administrators' alone: hosts' names, addresses and files (OSSA-2019-003), and
+    the reasons that they gave each other for a host's state.
+    """
+    for given in Host.objects.values_list("disabled_reason", "state_reason"):
+        for word, reason in zip(("disabled", "down"), given, strict=True):
+            text = text.replace(f"is {word}: {reason.rstrip('.')}", f"is {word}") if reason else text
     names: set[str] = set()
     for name, uri, *addresses in Host.objects.values_list("name", "uri", "migration_address", "console_address"):
         parts = urlsplit(uri)

@@ -6,7 +6,7 @@ import pytest
 
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.interface import Failed, Unreachable
-from compute.models import Action, Fault, Host, Instance
+from compute.models import Action, Fault, Host, HostState, Instance
 from compute.operations.boot import Boot
 from compute.operations.create import BootRequest, create
 from compute.operations.worker import perform, without_hosts
@@ -84,6 +84,22 @@ def test_the_addresses_where_hosts_are_reached_otherwise_are_hidden_too(cloud):
     text = "unable to connect to server at '10.1.2.4:49152', nor from a trusted address (10.1.2.5)"
     told = "unable to connect to server at 'a host:49152', nor from a trusted address (a host)"
     assert without_hosts(text) == told
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ({"enabled": False, "disabled_reason": "sold to Mallory."}, "No valid host was found: a host is disabled."),
+        ({"state": HostState.DOWN, "state_reason": "rack 7 burns"}, "No valid host was found: a host is down."),
+    ],
+)
+def test_why_a_host_takes_nothing_is_for_administrators(cloud, alice, root, instance, drain, state, told):
+    Host.objects.update(**state)
+    drain()
+    path, version = f"/compute/v2.1/servers/{instance.id}", {"OpenStack-API-Version": "compute 2.84"}
+    assert alice.get(path, headers=version).json()["server"]["fault"]["message"] == told
+    reason = next(text for name, text in state.items() if name.endswith("reason")).rstrip(".")
+    assert reason in root.get(path, headers=version).json()["server"]["fault"]["details"]
 
 
 def test_a_server_has_no_more_cards_than_slots(cloud, alice):

@@ -63,7 +63,8 @@ class Guests(ApiView):
         host = host_of(host_id)
         check = last_check(host)
         guests = [GuestAnswer(one).data for one in strangers(host)]
-        return Response({"guests": guests, "seen_at": check.at if check else None})
+        seen_at = serializers.DateTimeField().to_representation(check.at) if check else None
+        return Response({"guests": guests, "seen_at": seen_at})
 
 
 class AdoptGuest(ApiView):

@@ -21,7 +21,9 @@ def guests(cloud):
 def test_guests_are_listed_as_the_last_check_saw_them(cloud, root, guests):
     assert root.get(guests).json() == {"guests": [], "seen_at": None}
     check_host(SYSTEM, cloud.host)
-    (legacy,) = root.get(guests).json()["guests"]
+    answer = root.get(guests).json()
+    assert answer["seen_at"].endswith("Z")  # as all moments are written
+    (legacy,) = answer["guests"]
     assert (legacy["id"], legacy["name"], legacy["vcpus"], legacy["memory_mb"]) == (str(LEGACY.uuid), "legacy", 2, 512)
     assert legacy["disks"][0]["source"] == "/pool/legacy.qcow2"
     assert legacy["cards"][0]["mac"] == "52:54:00:12:34:56"
