@@ -1,6 +1,10 @@
 """Live migration: from the request until the instance runs on the other host, against libvirt alone in the same run.
 
 Both bring an idle guest of 256 MB with a disk of 512 MB to and fro between the same two hosts of a laboratory.
+
+Nacelle's time is from before the request is sent until the moment that the instance's actions give for its end, on the
+same clock. Nobody looks more often than a person would: each answer costs a processor that QEMU would use, too, and
+whoever asked twenty times a second made the crossing longer by a quarter.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import subprocess
 import time
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +22,7 @@ import libvirt
 from lxml import etree
 
 from portal.setup.lab.laboratory import Laboratory
-from tests.bench.boot import POLL_SECONDS, delete, wait_for_status
+from tests.bench.boot import delete, wait_for_status
 from tests.bench.figures import Figure
 from tests.bench.floor import MIB, Floor, element_of, timed, volume
 from tests.e2e.cloud import LATEST, SERVERS, Cloud
@@ -29,6 +33,7 @@ from tests.e2e.nacelle import Nacelle, tiny_image, wait_until
 
 RATIO_GOAL = 1.3
 SILENCE_GOAL_MS = 2000.0  # the second that it counts, and a gap of one more at most
+LOOK_SECONDS = 0.5
 MEMORY_MB, DISK_MB = 256, 512
 FLAVOR = "bench-live"
 OWN_MAC = "52:54:00:be:9c:01"
@@ -184,19 +189,25 @@ def idle_floor(cloud: Cloud, lab: Laboratory, server: str, connections: dict[str
 
 
 def by_nacelle(cloud: Cloud, lab: Laboratory, server: str, samples: Samples) -> None:
-    """One live migration, as a client sees it."""
+    """One live migration that a client asks for."""
     before = cloud.server(server)["OS-EXT-SRV-ATTR:host"]
-    clock = time.perf_counter()
+    asked, clock = datetime.now(UTC), time.perf_counter()
     body = {"os-migrateLive": {"host": None, "block_migration": "auto"}}
     answer = cloud.wire.post(f"{SERVERS}/{server}/action", body, **LATEST)
     assert answer.status == 202, (answer.status, answer.content[:500])
     posted = time.perf_counter() - clock
-    wait_until("it has crossed", lambda: is_over(cloud, server, before), pause=POLL_SECONDS)
-    samples.nacelle.append(time.perf_counter() - clock)
+    wait_until("it has crossed", lambda: is_over(cloud, server, before), pause=LOOK_SECONDS)
+    ended = moment(cloud.last_action(server)["updated_at"])
+    samples.nacelle.append((ended - asked).total_seconds())
     samples.parts["POST …/action"].append(posted)
     for step in cloud.steps(server):
-        begun, ended = (datetime.fromisoformat(step[name]) for name in ("start_time", "finish_time"))
-        samples.parts[f"step {step['event']}"].append((ended - begun).total_seconds())
+        begun, done = (moment(step[name]) for name in ("start_time", "finish_time"))
+        samples.parts[f"step {step['event']}"].append((done - begun).total_seconds())
+
+
+def moment(text: str) -> datetime:
+    """A time of the compute API: UTC, as it does not say."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def longest_silence(cloud: Cloud, lab: Laboratory, server: str) -> float:

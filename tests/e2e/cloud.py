@@ -102,10 +102,15 @@ class Cloud:
         finally:
             self.delete(server_id)
 
+    def last_action(self, server_id: str) -> dict[str, Any]:
+        """The server's last operation."""
+        found = self.wire.get(f"{SERVERS}/{server_id}/os-instance-actions", **LATEST).json["instanceActions"]
+        return dict(found[0])
+
     def steps(self, server_id: str) -> list[dict[str, Any]]:
         """The steps of the server's last operation, in the order in which they began."""
         path = f"{SERVERS}/{server_id}/os-instance-actions"
-        last = self.wire.get(path, **LATEST).json["instanceActions"][0]
+        last = self.last_action(server_id)
         events = self.wire.get(f"{path}/{last['request_id']}", **LATEST).json["instanceAction"]["events"]
         return sorted(events, key=lambda event: str(event["start_time"]))
 
