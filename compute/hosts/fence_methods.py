@@ -118,7 +118,8 @@ def check_values(method: Method, values: dict[str, str]) -> None:
         )
     for name, value in values.items():
         if len(value) > VALUE_CAP or not value.isprintable() or value.startswith("-"):
-            raise Invalid(f"'{name}' is printable, short, and begins with no hyphen.", about="values")
+            rule = f"must be printable, have at most {VALUE_CAP} characters, and not begin with a hyphen"
+            raise Invalid(f"The value of '{name}' {rule}.", about="values")
 
 
 def prepared(method: Method, host: Host) -> Prepared:

@@ -165,9 +165,9 @@ def test_a_hosts_name_leads_to_no_other_file(root, host, method, tmp_path):
     [
         ({}, "asks for: bmc"),
         ({"bmc": ""}, "asks for: bmc"),
-        ({"bmc": "-oProxyCommand"}, "begins with no hyphen"),
+        ({"bmc": "-oProxyCommand"}, "not begin with a hyphen"),
         ({"bmc": "a\nb"}, "printable"),
-        ({"bmc": "x" * 256}, "short"),
+        ({"bmc": "x" * 256}, "at most 255 characters"),
         ({"bmc": "a", "other": "b"}, "not for other"),
     ],
 )
