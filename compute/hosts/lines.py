@@ -7,12 +7,15 @@ from typing import Any
 
 from compute.hosts.checks import last_check, strangers
 from compute.models import Host
+from scheduler.aggregates import ratios_of
 
 GIB = 1024**3
 
 
 def about(host: Host) -> Iterator[tuple[str, Any]]:
     """Each with its name."""
+    for field, ratio in ratios_of(host).items():
+        setattr(host, field, ratio)  # for these lines alone: the row is not saved
     yield "name", host.name
     yield "id", host.uuid
     yield "uri", host.uri
@@ -36,7 +39,7 @@ def about(host: Host) -> Iterator[tuple[str, Any]]:
     )
     yield "instances", host.instances_used
     if (check := last_check(host)) is not None:
-        yield from _details(check.details)
+        yield from (line for line in _details(check.details) if line[1])
         yield "checked", f"{check.at:%F %T} UTC"
 
 

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from compute.hosts.connections import hypervisor_of
-from compute.models import Host
+from compute.models import Aggregate, Host
 from tests.conftest import Cloud
 from tests.engine.test_adopt import LEGACY
 
@@ -37,10 +37,20 @@ def test_a_host_is_added_listed_shown_changed_and_removed(db: None) -> None:
     for shown in (str(made.uuid), "0 of 64 claimed (4 * 16)", "qemu"):
         assert shown in host("show", "rack-1")
     assert host("show", str(made.uuid)) == host("show", "rack-1")
+    Aggregate.objects.create(name="dense", metadata={"cpu_allocation_ratio": "3"}).hosts.add(made)
+    assert "0 of 12 claimed (4 * 3)" in host("show", "rack-1")
+    assert Host.objects.get().cpu_ratio == 16
+    Aggregate.objects.all().delete()
+    assert not [line for line in host("show", "rack-1").splitlines() if len(line.split()) < 2]  # none says nothing
     changed = host("set", "rack-1", "--name", "rack-2", "--cpu-ratio", "2", "--reserved-memory-mb", "100")
     assert "0 of 8 claimed (4 * 2)" in changed
     assert "Removed rack-2" in host("remove", "rack-2")
     assert not Host.objects.exists()
+
+
+def test_that_a_host_cannot_be_evacuated_now_is_said_beforehand(cloud: Cloud, capsys: pytest.CaptureFixture) -> None:
+    call_command("host", "evacuate", "host-1", "--dry-run")
+    assert "Not now: Compute service of host-1 is still in use" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

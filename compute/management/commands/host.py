@@ -19,6 +19,7 @@ from compute.models import FencingState, Host
 from compute.models.fencing import OPEN_FENCINGS
 from compute.operations import relocations, ways_off
 from compute.operations.adopt import AdoptRequest, adopt
+from compute.operations.evacuate import host_refusal
 from portal.identity.actor import SYSTEM
 from portal.identity.models import Project
 
@@ -184,6 +185,8 @@ class Command(BaseCommand):
         host = find(options["host"])
         for instance, way in ways_off.all_out_of(host):
             self.stdout.write(f"{instance.name}\t{instance.pk}\t{way.said}")
+        if options["dry_run"] and (refused := host_refusal(host)):
+            self.stderr.write(f"Not now: {refused[1]}")
         if not options["dry_run"]:
             made = relocations.evacuate_host(SYSTEM, host)
             self.stdout.write(f"{made.items.count()} instances are being started elsewhere; the watcher sees to it.")
