@@ -28,7 +28,7 @@ def set_enabled(actor: Actor, host: Host, *, enabled: bool, reason: str = "") ->
         _write(host, enabled=enabled, disabled_reason="" if enabled else reason, **serviced)
         if enabled:
             _stop_drain(host)
-        takes = "It takes new instances." if enabled else f"It takes no new instances. {reason}".strip()
+        takes = "It takes new instances." if enabled else f"It takes no new instances{f': {reason}' if reason else '.'}"
         note(host.pk, "state", takes, actor)
 
 

@@ -78,7 +78,7 @@ def drain_host(
         why = reason.strip()[:REASON_CAP] or SERVICED
         _take_out_of_service(fresh, why)
         made = begin(actor, RelocationKind.DRAIN, fresh, at_once=wanted, shut_down=shut_down)
-        note(fresh.pk, made.kind, f"Its instances ({made.items.count()}) are to be moved off. {why}", actor)
+        note(fresh.pk, made.kind, f"Its instances ({made.items.count()}) are to be moved off: {why}", actor)
     host.refresh_from_db()
     return made
 

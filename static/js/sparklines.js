@@ -9,6 +9,7 @@ const list = document.getElementById("hosts");
 function draw(cell, points) {
   const plot = document.createElementNS(NS, "svg");
   plot.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+  plot.setAttribute("preserveAspectRatio", "none");
   plot.setAttribute("class", "plot spark");
   plot.setAttribute("aria-hidden", "true");
   let path = "";

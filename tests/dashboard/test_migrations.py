@@ -126,7 +126,7 @@ def test_its_end(moved: Migration, root: Persona, browse: Any, drain: Any) -> No
     (one,) = client.get(LIST).context["rows"]
     assert (one.row.status, one.percent) == ("reverted", None) and one.ended_at is not None
     text = client.get(page).content.decode()
-    assert "Ended" in text and "Confirm migration" not in text
+    assert "Ended" in text and "It was taken back." in text and "Confirm migration" not in text
     assert not client.get(f"/cloud/hosts/{moved.source_host_id}/").context["moving"]
 
 

@@ -288,6 +288,6 @@ def test_the_history_of_a_host_tells_it(hosts, several, root):
     see_to_the_end()
     said = HostEvent.objects.filter(kind="drain").order_by("id").values_list("message", "user_name")
     assert list(said) == [
-        ("Its instances (6) are to be moved off. new disks", "root"),
+        ("Its instances (6) are to be moved off: new disks", "root"),
         ("The drain is over: 6 left, 0 stayed.", ""),
     ]

@@ -38,7 +38,7 @@ def about_relocation(host: Host) -> dict[str, Any]:
     """What the host's page shows of the newest undertaking that leaves it, and whether it is evacuated by itself."""
     shown = ~Q(state=RelocationState.DONE) | Q(finished_at__gte=timezone.now() - DONE_SHOWN)
     newest = Relocation.objects.filter(host=host).first()
-    newest = Relocation.objects.filter(shown, pk=newest.pk).first() if newest else None
+    newest = Relocation.objects.filter(shown, pk=newest.pk).select_related("host").first() if newest else None
     return {"relocation": progress_of(newest) if newest else None, "automatic_after": automatic.delays().get(host.pk)}
 
 
