@@ -8,6 +8,10 @@ from collections.abc import Callable
 from django.conf import settings
 from django.urls import resolve
 
+# Longer than any client pauses between two questions: `openstack … --wait` asks every five seconds on one connection,
+# and uvicorn would hang up after five, now and then just as the next question is on its way.
+KEEP_ALIVE_SECONDS = 75
+
 
 def web() -> None:
     """The pages, the APIs and the websockets."""
@@ -25,6 +29,7 @@ def web() -> None:
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=3,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
 
 

@@ -62,6 +62,13 @@ def test_each_code_is_one_of_the_six(given: libvirt.libvirtError, expected: type
     assert str(told) == given.get_error_message()
 
 
+def test_a_host_that_fell_silent_is_told_as_that() -> None:
+    told = translate(
+        error(libvirt.VIR_ERR_INTERNAL_ERROR, RPC, "internal error: connection closed due to keepalive timeout")
+    )
+    assert isinstance(told, Unreachable) and "stopped answering" in str(told) and "internal" not in str(told)
+
+
 @pytest.mark.parametrize(
     ("completed", "expected"),
     [

@@ -53,6 +53,8 @@ BY_TEXT: tuple[tuple[str, type[HypervisorError]], ...] = (
     ("no more available pci slots", Unsupported),
 )
 
+SILENT = "It stopped answering in the middle of a connection."
+
 # The transport itself: what these report about a call is that its outcome is not known.
 TRANSPORT = (libvirt.VIR_FROM_RPC, libvirt.VIR_FROM_REMOTE)
 LOST = (libvirt.VIR_ERR_SYSTEM_ERROR, libvirt.VIR_ERR_INTERNAL_ERROR)
@@ -76,8 +78,9 @@ def error_class_of_text(text: str) -> type[HypervisorError]:
 
 
 def translate(error: libvirt.libvirtError) -> HypervisorError:
-    """The same failure in the interface's words; libvirt's text is kept."""
-    return error_class(error)(error.get_error_message() or str(error))
+    """The same failure in the interface's words; libvirt's text is kept where it says something."""
+    text = error.get_error_message() or str(error)
+    return error_class(error)(SILENT if "keepalive timeout" in text else text)
 
 
 class plain_errors(ContextDecorator):
