@@ -93,7 +93,8 @@ def connected(host: LabHost) -> Iterator[Any]:
 def domains(host: LabHost) -> dict[str, bool]:
     """The guests that a host knows by their uuid, and whether each runs."""
     with connected(host) as connection:
-        return {domain.UUIDString(): bool(domain.isActive()) for domain in connection.listAllDomains()}
+        running = {domain.UUIDString() for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)}
+        return {uuid: uuid in running for uuid in (domain.UUIDString() for domain in connection.listAllDomains())}
 
 
 def volumes(host: LabHost) -> set[str]:

@@ -20,9 +20,9 @@ from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import SERVERS, Cloud
 from tests.e2e.conftest import FAULT_SETTINGS
-from tests.e2e.lab import heal, nacelle_with
+from tests.e2e.lab import domains, heal, nacelle_with
 from tests.e2e.moved import RUNNING, act, host_of, nothing_is_left, settled, wait_for_host
-from tests.e2e.nacelle import Nacelle
+from tests.e2e.nacelle import Nacelle, wait_until
 from tests.e2e.relay import Held, LabRelay
 
 pytestmark = [
@@ -104,10 +104,12 @@ def kill_libvirtd(side: str) -> Callable[[Cloud, Scene], Callable[[], None]]:
 
 
 def kill_guest(side: str) -> Callable[[Cloud, Scene], Callable[[], None]]:
-    """The guest's QEMU on one of the hosts."""
+    """The guest's QEMU on one of the hosts, and its libvirtd has seen it: until then it says that the guest runs."""
 
     def kill(cloud: Cloud, scene: Scene) -> Callable[[], None]:
-        scene.host(side).kill_guest(scene.server_id)
+        host = scene.host(side)
+        host.kill_guest(scene.server_id)
+        wait_until("libvirtd sees that the guest has died", lambda: not domains(host).get(scene.server_id))
         return lambda: None
 
     return kill
