@@ -137,7 +137,9 @@ class LabHost:
             run("ip", "link", "set", self.link, "down")
 
     def mend(self) -> None:
-        """Put the cable back."""
+        """Put the cable back. Raises LabError of a host that is off: power puts it back as well."""
+        if not link_exists(self.link):
+            raise LabError(f"{self.name} is off.")
         run("ip", "link", "set", self.link, "up")
 
     # its libvirtd ----------------------------------------------------------------------------------
