@@ -1,14 +1,16 @@
 """Hosts, for administrators."""
 
 import re
+import uuid
 from pathlib import Path
 
 import pytest
 
 from compute.hosts.connections import hypervisor_of
 from compute.hosts.liveness import mark_silent
-from compute.hosts.registration import mark_down, mark_up
+from compute.hosts.registration import add_host, mark_down, mark_up
 from compute.models import Change, Fencing, Host
+from portal.identity.actor import SYSTEM
 from tests.conftest import Cloud, Persona
 from tests.dashboard.conftest import FRAGMENT
 
@@ -186,3 +188,10 @@ def test_a_host_is_checked_on_its_page(root: Persona, cloud: Cloud, browse) -> N
     refused = client.post(page + "check", headers=FRAGMENT).json()["messages"]
     assert refused[0]["text"] == "host-1 cannot be checked: no route to host"
     assert "guests are emulated" in client.get(page).content.decode()
+
+
+def test_a_clock_is_ahead_or_behind(root: Persona, browse) -> None:
+    for clock, said in ((60, "ahead of"), (-60, "behind")):
+        host = add_host(SYSTEM, uri=f"fake://{uuid.uuid4().hex}?clock={clock}")
+        text = browse(root).get(f"/cloud/hosts/{host.pk}/").content.decode()
+        assert re.search(rf">\d+\.\d\d s {said} the control node", text)
