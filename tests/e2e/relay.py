@@ -31,6 +31,7 @@ REMOTE = 0x20008086
 CALL, REPLY = 0, 1
 # libvirt's numbers of the procedures (src/remote/remote_protocol.x); they never change.
 PROCEDURES = {
+    "domainDestroy": 12,
     "storageVolCreateXML": 93,
     "storageVolDelete": 94,
     "storageVolCreateXMLFrom": 125,
@@ -38,7 +39,6 @@ PROCEDURES = {
     "storageVolUpload": 208,
     "storageVolDownload": 209,
     "domainUndefineFlags": 231,
-    "domainDestroyFlags": 234,
     "domainShutdownFlags": 258,
     "domainMigrateBegin3Params": 302,
     "domainMigratePrepare3Params": 303,

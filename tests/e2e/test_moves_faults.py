@@ -276,7 +276,7 @@ def test_a_cold_migration_is_outlived(stage: Stage, server_id: str, moment: str,
 # From the point of view of the end: the source is where it came from, the target where it is.
 ENDS = {
     "confirmed": ({"confirmResize": None}, Moment(SOURCE, "storageVolDelete", True)),
-    "taken back, off": ({"revertResize": None}, Moment(TARGET, "domainDestroyFlags", True)),
+    "taken back, off": ({"revertResize": None}, Moment(TARGET, "domainDestroy", True)),
     "taken back, on": ({"revertResize": None}, Moment(SOURCE, "domainCreateWithFlags", True)),
     "taken back, left": ({"revertResize": None}, Moment(TARGET, "storageVolDelete", True)),
 }
