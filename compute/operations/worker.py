@@ -234,15 +234,19 @@ def sentence_for(error: Exception) -> str:
     return f"An internal error ({type(error).__name__}); the administrator finds it by the request id."
 
 
+TOLD_TO_ADMINISTRATORS = (
+    "disabled_reason", "state_reason", "name", "uri", "migration_address", "console_address",
+)  # fmt: skip
+
+
 def without_hosts(text: str) -> str:
     """The text without what is the administrators' alone: hosts' names, addresses and files (OSSA-2019-003), and
     the reasons that they gave each other for a host's state.
     """
-    for given in Host.objects.values_list("disabled_reason", "state_reason"):
-        for word, reason in zip(("disabled", "down"), given, strict=True):
-            text = text.replace(f"is {word}: {reason.rstrip('.')}", f"is {word}") if reason else text
     names: set[str] = set()
-    for name, uri, *addresses in Host.objects.values_list("name", "uri", "migration_address", "console_address"):
+    for disabled, down, name, uri, *addresses in Host.objects.values_list(*TOLD_TO_ADMINISTRATORS):
+        for word, reason in (("disabled", disabled), ("down", down)):
+            text = text.replace(f"is {word}: {reason.rstrip('.')}", f"is {word}") if reason else text
         parts = urlsplit(uri)
         names |= {uri, name, *addresses, parts.netloc, parts.hostname or ""} - {""}
     longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
