@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 # An open action without a live lease is rung again when nobody has touched it for this long.
 UNTOUCHED = timedelta(seconds=5)
+# One that nobody has begun waits behind others while its lane's queue has bells: its own will be heard.
+UNTOUCHED_WHILE_BUSY = timedelta(seconds=30)
 # One whose host does not answer waits in its row, and is looked at now and then: it may be past its limit.
 UNTOUCHED_WHILE_SILENT = timedelta(seconds=30)
 
@@ -66,12 +68,31 @@ def ring_next(instance_id: UUID) -> None:
         ring_for(action)
 
 
+def _of_busy_lanes() -> list[str]:
+    """The operations that begin in a lane whose queue has bells that no worker has come to yet."""
+    from compute.operations import OPERATIONS
+
+    is_busy = functools.cache(_is_busy)
+    return [name for name, operation in OPERATIONS.items() if is_busy(operation.lane)]
+
+
+def _is_busy(lane: str) -> bool:
+    try:
+        return bool(_queue(lane).queue_size())
+    except Exception:
+        log.exception("the queue does not answer")
+        return False
+
+
 def sweep() -> int:
     """The janitor: ring for every open action that no live worker holds. Returns how many."""
     now = timezone.now()
     idle = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(lease_until__gt=now)
     answering = Q(instance__host=None) | Q(instance__host__in=Host.objects.up().filter(silent_since=None))
     waiting = idle.filter(answering | Q(updated_at__lt=now - UNTOUCHED_WHILE_SILENT) | ~Q(cancelled_by=""))
+    if waiting.filter(attempts=0).exists():
+        young = now - UNTOUCHED_WHILE_BUSY
+        waiting = waiting.exclude(attempts=0, updated_at__gt=young, operation__in=_of_busy_lanes())
     rung = 0
     for action in waiting.order_by("id")[:500]:
         Action.objects.filter(pk=action.pk).update(updated_at=now)

@@ -16,7 +16,7 @@ from compute.models import Action, ActionState, Host, Instance
 from compute.operations import OPERATIONS, boot, worker
 from compute.operations.boot import Boot
 from compute.operations.create import BootRequest, create
-from compute.operations.doorbell import UNTOUCHED, sweep
+from compute.operations.doorbell import UNTOUCHED, UNTOUCHED_WHILE_BUSY, sweep
 from compute.operations.engine import request
 from compute.operations.worker import perform
 
@@ -114,6 +114,20 @@ def test_an_operation_that_nobody_knows_here_keeps_the_janitor_from_no_other(clo
     monkeypatch.setattr("compute.operations.doorbell.ring", lambda number, *_: rung.append(number))
     assert sweep() == 1
     assert rung == [Action.objects.get(instance=second).pk]
+
+
+def test_the_janitor_rings_for_nobody_who_waits_behind_other_bells(cloud, alice, monkeypatch):
+    """Else a long queue would grow by itself. One that was begun, or has waited long, is rung for all the same."""
+    fresh, begun, old = (booting(alice, cloud) for _ in range(3))
+    Action.objects.update(updated_at=timezone.now() - 2 * UNTOUCHED)
+    Action.objects.filter(instance=begun).update(attempts=1)
+    Action.objects.filter(instance=old).update(updated_at=timezone.now() - 2 * UNTOUCHED_WHILE_BUSY)
+    monkeypatch.setattr("compute.operations.doorbell._is_busy", lambda lane: True)
+    assert sweep() == 2
+    Action.objects.filter(instance__in=[begun, old]).update(updated_at=timezone.now())
+    monkeypatch.setattr("compute.operations.doorbell._is_busy", lambda lane: False)
+    assert sweep() == 1
+    assert Action.objects.get(instance=fresh).updated_at > timezone.now() - UNTOUCHED
 
 
 def test_two_deletions_of_one_instance_give_back_once(cloud, alice, drain):
