@@ -240,8 +240,10 @@ def _request(operation: type[Operation], instance: Instance, actor: Actor, param
             pk=seen.pk, vm_state=seen.vm_state, task_state=seen.task_state, locked=seen.locked, deleted_at=None
         )
         changed = not as_seen.update(task_state=operation.during, updated_at=timezone.now())
-        # The instance is ours now; an action that another request has added since we looked was not seen.
-        if changed or {action.pk for action in open_actions(seen)} - {action.pk for action in under_way}:
+        # The instance is ours now; an action that another request has added since we looked was not seen. To lock that
+        # would be to wait, with the instance in hand, for a worker that waits for the instance.
+        added = Action.objects.filter(instance=seen, state__in=OPEN_STATES).exclude(pk__in=[a.pk for a in under_way])
+        if changed or added.exists():
             raise Overtaken(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
         cancel([one for one in under_way if operation.ends(one)], f"{operation.label} came in between")
         operation.prepare(seen, actor, params)

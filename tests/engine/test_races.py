@@ -106,6 +106,20 @@ def test_a_request_locks_the_actions_before_it_looks_at_the_instance(cloud, alic
     assert Action.objects.get(operation="create").state == ActionState.CANCELLED
 
 
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite locks no rows")
+def test_a_request_that_has_the_instance_waits_for_no_worker(cloud, alice, drain):
+    """One that works for another request, which came first, has its action and waits for the instance."""
+    instance = booting(alice, cloud)
+    drain()
+    instance.refresh_from_db()
+    with CaptureQueriesContext(connection) as queries:
+        request(OPERATIONS["stop"], instance, alice.actor)
+    asked = [query["sql"] for query in queries.captured_queries]
+    locks = [place for place, sql in enumerate(asked) if "FOR UPDATE" in sql and "compute_action" in sql]
+    (taken,) = [place for place, sql in enumerate(asked) if sql.startswith('UPDATE "compute_instance"')]
+    assert locks and max(locks) < taken
+
+
 def test_an_operation_that_nobody_knows_here_keeps_the_janitor_from_no_other(cloud, alice, monkeypatch):
     first, second = booting(alice, cloud), booting(alice, cloud)
     Action.objects.filter(instance=first).update(operation="of_a_newer_version")
