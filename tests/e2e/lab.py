@@ -97,6 +97,11 @@ def domains(host: LabHost) -> dict[str, bool]:
         return {uuid: uuid in running for uuid in (domain.UUIDString() for domain in connection.listAllDomains())}
 
 
+def stands_still(host: LabHost) -> bool:
+    """Whether its libvirtd is stopped."""
+    return Path(f"/proc/{host.pid_of('libvirtd')}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def volumes(host: LabHost) -> set[str]:
     """The names of all volumes in a host's pools, console logs included."""
     with connected(host) as connection:

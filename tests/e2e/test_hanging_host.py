@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from portal.setup.lab.host import LabHost
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import SERVERS, Cloud
-from tests.e2e.lab import nacelle_with
+from tests.e2e.lab import nacelle_with, stands_still
 from tests.e2e.moved import act, host_of
 from tests.e2e.nacelle import Nacelle, wait_until
 from tests.e2e.visitor import Visitor
@@ -59,11 +58,6 @@ def cloud(busy_nacelle: Nacelle) -> Iterator[Cloud]:
     cloud = Cloud(busy_nacelle)
     yield cloud
     cloud.close()
-
-
-def stands_still(host: LabHost) -> bool:
-    """Whether its libvirtd is stopped."""
-    return Path(f"/proc/{host.pid_of('libvirtd')}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def launch_on(cloud: Cloud, name: str, host: LabHost) -> str:

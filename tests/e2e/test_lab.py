@@ -16,7 +16,7 @@ import pytest
 from portal.setup.lab.commands import LabError
 from portal.setup.lab.laboratory import Laboratory
 from tests.e2e.cloud import Cloud
-from tests.e2e.lab import POOL_PATH, connected, domains, heal, laboratory, leases, volumes
+from tests.e2e.lab import POOL_PATH, connected, domains, heal, laboratory, leases, stands_still, volumes
 from tests.e2e.nacelle import ROOT, wait_until
 
 pytestmark = [
@@ -112,7 +112,7 @@ def test_a_libvirtd_is_killed_stopped_and_cut_off(lab: Laboratory) -> None:
     host.start_libvirtd()
     assert domains(host) == {}
     host.signal_libvirtd(signal.SIGSTOP)
-    assert Path(f"/proc/{host.pid_of('libvirtd')}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    wait_until("it stands still", lambda: stands_still(host))
     host.signal_libvirtd(signal.SIGCONT)
     host.cut()
     assert not host.answers()
