@@ -19,7 +19,7 @@ from compute.operations.live_migration import TO_A_HOST, LiveMigration, check_re
 from compute.operations.worker import without_hosts
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
-from scheduler.aggregates import ratios_of
+from scheduler.aggregates import show_overcommit
 from scheduler.pick import Request, evaluate
 
 MOST_SHOWN = 50
@@ -77,8 +77,7 @@ def _outlook(
     others = sorted(rows, key=lambda host: (order.get(host.pk, len(order)), host.name))
     hosts = []
     for host in others[:MOST_SHOWN]:
-        for field, ratio in ratios_of(host).items():
-            setattr(host, field, ratio)  # for this page alone: the row is not saved
+        show_overcommit(host)
         shared = shares_storage(source, host)
         why_not = "" if host.pk in order else refused.get(host.name, "cannot take it")
         hosts.append(Destination(host, shared, why_not or objection(source, host, shared)))

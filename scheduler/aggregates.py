@@ -99,3 +99,9 @@ def ratios_of(host: Host) -> dict[str, float]:
     """
     over = Aggregates(AggregateView(one.name, one.metadata, frozenset({host.pk})) for one in host.aggregates.all())
     return {field: getattr(host, field) for field in RATIO_KEYS} | over.ratios(host.pk)
+
+
+def show_overcommit(host: Host) -> None:
+    """Let a host that is shown tell its capacity as it is claimed by. It must not be saved. Reads as ``ratios_of``."""
+    for field, ratio in ratios_of(host).items():
+        setattr(host, field, ratio)

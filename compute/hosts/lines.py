@@ -7,15 +7,14 @@ from typing import Any
 
 from compute.hosts.checks import last_check, strangers
 from compute.models import Host
-from scheduler.aggregates import ratios_of
+from scheduler.aggregates import show_overcommit
 
 GIB = 1024**3
 
 
 def about(host: Host) -> Iterator[tuple[str, Any]]:
     """Each with its name."""
-    for field, ratio in ratios_of(host).items():
-        setattr(host, field, ratio)  # for these lines alone: the row is not saved
+    show_overcommit(host)
     yield "name", host.name
     yield "id", host.uuid
     yield "uri", host.uri

@@ -18,7 +18,7 @@ from portal.dashboard.views.instances import rows_of, with_addresses
 from portal.dashboard.views.load import OF_HOST
 from portal.dashboard.views.migrations import under_way_at
 from portal.dashboard.views.one_host import about_fence, about_relocation, find_host
-from scheduler.aggregates import ratios_of
+from scheduler.aggregates import show_overcommit
 
 INSTANCES_SHOWN = 100
 
@@ -34,8 +34,7 @@ def state_of(host: Host) -> str:
 
 def capacities(host: Host) -> list[dict[str, Any]]:
     """What is claimed of what may be claimed, by the overcommit of the host or its aggregates."""
-    for field, ratio in ratios_of(host).items():
-        setattr(host, field, ratio)  # for this page alone: the row is not saved
+    show_overcommit(host)
     return [
         {"name": "vCPUs", "used": host.vcpus_used, "total": host.vcpu_capacity, "unit": ""},
         {"name": "Memory", "used": host.memory_mb_used, "total": host.memory_capacity_mb, "unit": "mib"},
