@@ -243,12 +243,13 @@ def without_hosts(text: str) -> str:
     """The text without what is the administrators' alone: hosts' names, addresses and files (OSSA-2019-003), and
     the reasons that they gave each other for a host's state.
     """
-    names: set[str] = set()
+    names, reasons = set[str](), set[tuple[str, str]]()
     for disabled, down, name, uri, *addresses in Host.objects.values_list(*TOLD_TO_ADMINISTRATORS):
-        for word, reason in (("disabled", disabled), ("down", down)):
-            text = text.replace(f"is {word}: {reason.rstrip('.')}", f"is {word}") if reason else text
+        reasons |= {("disabled", disabled.rstrip(".")), ("down", down.rstrip("."))}
         parts = urlsplit(uri)
         names |= {uri, name, *addresses, parts.netloc, parts.hostname or ""} - {""}
+    for word, reason in sorted(reasons, key=lambda one: len(one[1]), reverse=True):  # one may begin as another does
+        text = text.replace(f"is {word}: {reason}", f"is {word}") if reason else text
     longest_first = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
     text = re.sub(rf"(?<![\w.-])(?:{longest_first})(?![\w-])", "a host", text) if names else text
     text = re.sub(r"\b[a-z+]+://\S+", "a host", text)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import uuid
+
 import pytest
 
 from compute.hosts.connections import hypervisor_of
+from compute.hosts.registration import add_host
 from compute.hypervisor.interface import Failed, Unreachable
 from compute.models import Action, Fault, Host, HostState, Instance
 from compute.operations.boot import Boot
 from compute.operations.create import BootRequest, create
 from compute.operations.worker import perform, without_hosts
+from portal.identity.actor import SYSTEM
 
 TEXT = "cannot open '/var/lib/libvirt/images/nacelle/disk' at qemu+ssh://root:secret@10.1.2.3/system on host-1"
 HIDDEN = ("/var/lib", "secret", "10.1.2.3", "host-1")
@@ -100,6 +104,13 @@ def test_why_a_host_takes_nothing_is_for_administrators(cloud, alice, root, inst
     assert alice.get(path, headers=version).json()["server"]["fault"]["message"] == told
     reason = next(text for name, text in state.items() if name.endswith("reason")).rstrip(".")
     assert reason in root.get(path, headers=version).json()["server"]["fault"]["details"]
+
+
+def test_a_reason_that_begins_as_another_does_is_kept_back_whole(cloud):
+    other_host = add_host(SYSTEM, uri=f"fake://{uuid.uuid4().hex}")
+    Host.objects.filter(pk=cloud.host.pk).update(enabled=False, disabled_reason="sold")
+    Host.objects.filter(pk=other_host.pk).update(enabled=False, disabled_reason="sold to Mallory")
+    assert without_hosts(f"{other_host.name} is disabled: sold to Mallory.") == "a host is disabled."
 
 
 def test_a_server_has_no_more_cards_than_slots(cloud, alice):
