@@ -242,7 +242,8 @@ def _request(operation: type[Operation], instance: Instance, actor: Actor, param
         changed = not as_seen.update(task_state=operation.during, updated_at=timezone.now())
         # The instance is ours now; an action that another request has added since we looked was not seen. To lock that
         # would be to wait, with the instance in hand, for a worker that waits for the instance.
-        added = Action.objects.filter(instance=seen, state__in=OPEN_STATES).exclude(pk__in=[a.pk for a in under_way])
+        known = [action.pk for action in under_way]
+        added = Action.objects.filter(instance=seen, state__in=OPEN_STATES).exclude(pk__in=known)
         if changed or added.exists():
             raise Overtaken(f"Cannot '{operation.novas_name()}' instance {seen.pk}: another operation came first")
         cancel([one for one in under_way if operation.ends(one)], f"{operation.label} came in between")
