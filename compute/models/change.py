@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.db import models
 from django.utils import timezone
 
@@ -21,3 +23,8 @@ class Change(models.Model):
 def announce(kind: str, object_id: object, project_id: str = "") -> None:
     """Tell the pages that an object changed; call it inside the transaction that changes it."""
     Change.objects.create(kind=kind, object_id=str(object_id), project_id=project_id)
+
+
+def announce_all(kind: str, changed: Iterable[tuple[object, str]]) -> None:
+    """The same of several objects, each with its project."""
+    Change.objects.bulk_create(Change(kind=kind, object_id=str(one), project_id=project) for one, project in changed)

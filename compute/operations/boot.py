@@ -38,6 +38,7 @@ class Boot(Operation):
     on_failure: ClassVar[VmState | None] = VmState.ERROR
     in_menu = False
     cancellable = True
+    most_together = 8
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
     def schedule(self) -> None:

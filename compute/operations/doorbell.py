@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -62,9 +63,12 @@ def ring_for(action: Action) -> None:
     ring(action.pk, action.progress.get("lane", operation.lane), operation.limit)
 
 
-def ring_next(instance_id: UUID) -> None:
-    """Ring for the oldest open action of an instance: one that waited for another to end."""
-    if action := Action.objects.filter(instance_id=instance_id, state__in=OPEN_STATES).order_by("id").first():
+def ring_next(instance_ids: Iterable[UUID]) -> None:
+    """Ring for the oldest open action of each of these instances: one that waited for another to end."""
+    waiting: dict[UUID, Action] = {}
+    for action in Action.objects.filter(instance_id__in=list(instance_ids), state__in=OPEN_STATES).order_by("id"):
+        waiting.setdefault(action.instance_id, action)
+    for action in waiting.values():
         ring_for(action)
 
 

@@ -80,6 +80,7 @@ class Operation:
     cancellable: ClassVar[bool] = False  # while it is under way; its undo then leaves the instance as it was
     cancel_policy: ClassVar[str] = "nacelle:actions:cancel"
     in_menu: ClassVar[bool] = True
+    most_together: ClassVar[int] = 1  # so many a worker takes on at once, in the lane where its steps are quick
     for_adopted: ClassVar[bool] = False  # it leaves the guest's definition and disks as they are
     limit: ClassVar[timedelta] = timedelta(seconds=settings.OPERATION_LIMIT_SECONDS)
     steps: ClassVar[tuple[Step, ...]] = ()

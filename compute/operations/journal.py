@@ -6,6 +6,7 @@ whoever goes on runs it again, with a row of its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from django.utils import timezone
@@ -30,20 +31,15 @@ class Journal:
         return self._event is None
 
     def next(self, name: str) -> Event:
-        """The row of the step that comes next, for ``turn_to``."""
+        """The row of the step that comes next, for ``write``. Once that is committed, say ``went_on``."""
         return Event(action=self._action, name=name, attempt=self._action.attempts, host=self._host())
-
-    def turn_to(self, event: Event) -> None:
-        """Write the end of the step before, and that this one begins. Once that is committed, say ``went_on``."""
-        self.write_end()
-        event.save(force_insert=True)
 
     def went_on(self, event: Event) -> None:
         """This step is under way."""
         self._event = event
 
     def ended(self, result: str, message: str = "", details: str = "") -> None:
-        """The step under way has ended; ``write_end`` or the next step's beginning writes it."""
+        """The step under way has ended; ``write`` writes it, with the next step's beginning."""
         assert self._event is not None
         self._event.finished_at = timezone.now()
         self._event.result, self._event.message, self._event.traceback = result, message, details
@@ -51,15 +47,25 @@ class Journal:
 
     def write_end(self) -> None:
         """Write how the last step ended, if it has; twice does no harm."""
-        one = self._event
-        if one is not None and one.finished_at is not None:
-            Event.objects.filter(pk=one.pk).update(
-                finished_at=one.finished_at,
-                result=one.result,
-                message=one.message,
-                traceback=one.traceback,
-                host=one.host,
-            )
+        write([self])
+
+    @property
+    def last(self) -> Event | None:
+        """The last step, if it has ended."""
+        return self._event if self._event is not None and self._event.finished_at is not None else None
 
     def _host(self) -> str:
         return self._instance.host.name if self._instance.host else ""
+
+
+def write(journals: Iterable[Journal], begun: Sequence[Event] = ()) -> None:
+    """Write how the last steps of these ended, and that others begin."""
+    if ended := [one.last for one in journals if one.last is not None]:
+        Event.objects.bulk_create(
+            ended,
+            update_conflicts=True,
+            unique_fields=["id"],
+            update_fields=["finished_at", "result", "message", "traceback", "host"],
+        )
+    if begun:
+        Event.objects.bulk_create(begun)

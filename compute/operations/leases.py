@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any
@@ -56,30 +56,22 @@ class Lease:
         self._until = clock() + settings.LEASE_SECONDS
 
     def renew(self, **fields: Any) -> None:
-        """Push the end further out, and write these fields of the action with it.
+        """Push the end further out, and write these fields of the action with it. Raises as ``renew_all``."""
+        renew_all([self], **fields)
 
-        Raises Cancelled when somebody asked for the operation's end, and Lost when it was ended or taken over.
-        """
-        if not self._push(self._wanted(), **fields):
-            raise self._why_not_wanted()
-
-    def _why_not_wanted(self) -> Lost:
+    def why_not_wanted(self) -> Lost:
+        """What to raise when it is not."""
         if self._mine().exists():
             return Cancelled(f"action {self.action_id} is to be undone")
         return Lost(f"action {self.action_id} is no longer this worker's")
 
-    def end(self, *, wanted: bool, **fields: Any) -> None:
-        """Write how the action ended, and give the lease back with it.
-
-        Raises Lost, and, where it must still be ``wanted``, Cancelled.
-        """
-        rows = self._wanted() if wanted else self._mine()
-        if not rows.update(lease_owner="", lease_until=None, **fields):
-            raise self._why_not_wanted() if wanted else Lost("cancelled at the last moment")
-        transaction.on_commit(self._is_given_back)
-
-    def _is_given_back(self) -> None:
+    def is_given_back(self) -> None:
+        """The row says that nobody holds it now."""
         self._given_back = True
+
+    def is_pushed(self, until: float) -> None:
+        """The row says that it holds until then, by ``clock``."""
+        self._until = until
 
     def go_on(self) -> None:
         """What was asked for came too late: the operation goes on to its end. Raises Lost as ``renew``."""
@@ -100,21 +92,14 @@ class Lease:
 
     def _push(self, rows: QuerySet[Action], **fields: Any) -> bool:
         """Push the end out in these rows. Whether there was one."""
-        until = clock() + settings.LEASE_SECONDS
-        if not rows.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS), **fields):
-            return False
-        self._until = until
-        return True
+        return bool(_push([self], rows, **fields))
 
     def held(self) -> bool:
         """Whether it still is ours and the operation still wanted."""
-        return self._wanted().exists()
+        return _rows([self]).exists()
 
     def _mine(self) -> QuerySet[Action]:
-        return Action.objects.filter(pk=self.action_id, lease_owner=self.owner, state=ActionState.RUNNING)
-
-    def _wanted(self) -> QuerySet[Action]:
-        return self._mine() if self.undoing else self._mine().filter(cancelled_by="")
+        return _rows([self], wanted=False)
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""
@@ -140,6 +125,53 @@ class Lease:
         Until its worker has noticed and stopped, nobody else may touch the guest.
         """
         self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
+
+
+def _rows(held: Sequence[Lease], wanted: bool = True) -> QuerySet[Action]:
+    """Their actions, of one owner, as far as they still are ours and, if need be, still wanted."""
+    ids = [lease.action_id for lease in held]
+    rows = Action.objects.filter(pk__in=ids, lease_owner=held[0].owner, state=ActionState.RUNNING)
+    return rows.filter(cancelled_by="") if wanted and not any(lease.undoing for lease in held) else rows
+
+
+def _push(held: Sequence[Lease], rows: QuerySet[Action], **fields: Any) -> int:
+    """Push the ends of all out, if all are in these rows. How many were."""
+    until = clock() + settings.LEASE_SECONDS
+    found = rows.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS), **fields)
+    if found == len(held):
+        for lease in held:
+            lease.is_pushed(until)
+    return found
+
+
+def _lock(held: Sequence[Lease]) -> None:
+    """Of several rows in the order of their ids, as everybody else who locks several does."""
+    if len(held) > 1:
+        ids = [lease.action_id for lease in held]
+        list(Action.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
+
+
+def renew_all(held: Sequence[Lease], **fields: Any) -> None:
+    """Push the ends of one owner's leases further out, and write these fields of their actions with it.
+
+    Several: inside a transaction, and all or none. Raises Cancelled when somebody asked for an operation's end,
+    and Lost when it was ended or taken over.
+    """
+    _lock(held)
+    if _push(held, _rows(held), **fields) < len(held):
+        raise held[0].why_not_wanted()
+
+
+def end_all(held: Sequence[Lease], *, wanted: bool, **fields: Any) -> None:
+    """Write how the actions of one owner's leases ended, and give these back with it. Inside a transaction.
+
+    All or none. Raises Lost, and, where they must still be ``wanted``, Cancelled.
+    """
+    _lock(held)
+    if _rows(held, wanted).update(lease_owner="", lease_until=None, **fields) < len(held):
+        raise held[0].why_not_wanted() if wanted else Lost("cancelled at the last moment")
+    for lease in held:
+        transaction.on_commit(lease.is_given_back)
 
 
 class Keeper:
@@ -213,18 +245,41 @@ def take(action_id: int) -> Lease | None:
     return None
 
 
+def take_more(first: Lease, operation: str, most: int, workers: int) -> list[Lease]:
+    """Leases of more actions of the same operation that nobody has begun, for the same worker, the oldest first.
+
+    So many that the other workers have as much to do and nobody waits for long, and at most ``most``.
+    """
+    untouched = {"lease_owner": "", "cancelled_by": "", "attempts": 0}
+    rows = Action.objects.filter(operation=operation, state=ActionState.QUEUED, **untouched)
+    free = rows.select_for_update(skip_locked=connection.features.has_select_for_update_skip_locked)
+    with suppress(IntegrityError), transaction.atomic():  # another action of one of the instances has a lease
+        waiting = list(free.order_by("pk").values_list("pk", flat=True)[: 2 * workers * most])
+        taken = waiting[: min(most, len(waiting) // (2 * workers))]
+        if taken:
+            Action.objects.filter(pk__in=taken).update(**_taken(first.owner))
+            return [Lease(action_id, first.owner) for action_id in taken]
+    return []
+
+
+def _taken(owner: str) -> dict[str, Any]:
+    """What a row says of an action that somebody is at."""
+    now = timezone.now()
+    return {
+        "state": ActionState.RUNNING,
+        "lease_owner": owner,
+        "lease_until": now + timedelta(seconds=settings.LEASE_SECONDS),
+        "attempts": F("attempts") + 1,
+        "updated_at": now,
+    }
+
+
 def _take(action_id: int, owner: str) -> bool:
     """One conditional UPDATE. Raises IntegrityError while another action of the instance has a lease."""
     now = timezone.now()
     with transaction.atomic():
         rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=now), pk=action_id, state__in=OPEN_STATES)
-        taken = rows.update(
-            state=ActionState.RUNNING,
-            lease_owner=owner,
-            lease_until=now + timedelta(seconds=settings.LEASE_SECONDS),
-            attempts=F("attempts") + 1,
-            updated_at=now,
-        )
+        taken = rows.update(**_taken(owner))
     return bool(taken)
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import enum
 import logging
 import re
-import time
 import traceback
-from typing import Any
+from collections.abc import Generator, Sequence
 from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, transaction
 from django.db.models import F
 from django.utils import timezone
@@ -22,10 +22,9 @@ from compute.errors import ComputeError
 from compute.hypervisor.interface import HypervisorError, Unreachable
 from compute.models import Action, ActionState, Fault, Host, VmState, announce
 from compute.operations import OPERATIONS
-from compute.operations.doorbell import ring_next
 from compute.operations.engine import AnotherLane, Operation, Step, cancel, past_limit
-from compute.operations.leases import Cancelled, Lost, take
-from portal.requestid import working_on
+from compute.operations.leases import Cancelled, Lease, Lost, take, take_more
+from compute.operations.turns import Beginning, Ending, Work, Write, end, work_through
 
 log = logging.getLogger(__name__)
 
@@ -34,49 +33,54 @@ MAX_ATTEMPTS = 10
 
 
 def perform(action_id: int, lane: str) -> None:
-    """Work on an action, if it is open and nobody else is at its instance."""
-    lease = take(action_id)
-    if lease is None:
+    """Work on an action, if it is open and nobody else is at its instance; and on more of its kind that wait."""
+    first = take(action_id)
+    if first is None:
         return
-    action = Action.objects.select_related("instance__host").get(pk=action_id)
-    operation = OPERATIONS[action.operation](action, action.instance, lease, lane)
-    with working_on(action.request_id, action.user_name, action.project_name or action.project_id):
-        started = time.monotonic()
-        log.info("%s of %s begins (attempt %d)", action.operation, action.instance_id, action.attempts)
-        waits = False
-        try:
-            with lease.kept_alive():
-                waits = _work(operation)
-        except Lost:
-            log.info("%s of %s: stopped, it is no longer wanted here", action.operation, action.instance_id)
-        finally:
+    held = [first]
+    try:
+        operations = _operations(held, lane)
+        if lane == operations[0].lane and operations[0].most_together > 1:
+            held += take_more(first, operations[0].name, operations[0].most_together - 1, settings.WORKERS_COMPUTE)
+            operations += _operations(held[1:], lane)
+    except BaseException:
+        for lease in held:
             lease.release()
-            if not waits:
-                ring_next(action.instance_id)
-        log.info("%s of %s left after %.3f s", action.operation, action.instance_id, time.monotonic() - started)
+        raise
+    work_through(operations, _work)
 
 
-def _work(operation: Operation) -> bool:
-    """Run the steps to an end. Returns whether the operation now waits: for its host, or the database."""
+def _operations(held: Sequence[Lease], lane: str) -> list[Operation]:
+    """What these leases are of."""
+    if not held:
+        return []
+    rows = Action.objects.select_related("instance__host").in_bulk([lease.action_id for lease in held])
+    found = [(rows[lease.action_id], lease) for lease in held]
+    return [OPERATIONS[action.operation](action, action.instance, lease, lane) for action, lease in found]
+
+
+def _work(operation: Operation) -> Work:
+    """Run the steps to an end. Its value says whether the operation now waits: for its host, or the database."""
     action = operation.action
+    log.info("%s of %s begins (attempt %d)", action.operation, action.instance_id, action.attempts)
     if operation.instance.deleted_at is not None:
         cancel([action], "The server is deleted already.")
         return False
     if action.cancelled_by:  # nobody has begun, or whoever was at it has died since
-        return _take_back(operation)
+        return (yield from _take_back(operation))
     if action.attempts > MAX_ATTEMPTS or past_limit(action, type(operation)):
         error = ComputeError(f"{operation.label} did not end within its limit of {operation.limit}; given up.")
         _undo(operation, list(operation.steps))
         _fail(operation, error, "")
         return False
     try:
-        return _run_steps(operation)
+        return (yield from _run_steps(operation))
     except Cancelled:
-        return _take_back(operation)
+        return (yield from _take_back(operation))
 
 
-def _run_steps(operation: Operation) -> bool:
-    """The steps, again on other hosts where they fail. Returns as ``_work``."""
+def _run_steps(operation: Operation) -> Work:
+    """The steps, again on other hosts where they fail. Its value is as that of ``_work``."""
     action = operation.action
     first = _first_step(operation)
     while True:
@@ -84,8 +88,8 @@ def _run_steps(operation: Operation) -> bool:
         try:
             for step in operation.steps[first:]:
                 done.append(step)
-                _run_step(operation, step)
-            _succeed(operation)
+                yield from _run_step(operation, step)
+            yield Ending(operation, fields=operation.outcome())
             return False
         except Lost:
             operation.journal.write_end()
@@ -141,8 +145,8 @@ def _after_failure(operation: Operation, error: Exception, details: str, done: l
     return Verdict.ENDED
 
 
-def _run_step(operation: Operation, step: Step) -> None:
-    _begin(operation, step)
+def _run_step(operation: Operation, step: Step) -> Generator[Write, None, None]:
+    yield Beginning(operation, step)
     journal = operation.journal
     try:
         step.run(operation)
@@ -157,59 +161,23 @@ def _run_step(operation: Operation, step: Step) -> None:
     journal.ended("Success")
 
 
-def _begin(operation: Operation, step: Step) -> None:
-    """One transaction: the lease is still ours, the task state says where we are, one step ends and the next begins."""
-    instance, event = operation.instance, operation.journal.next(step.name)
-    shown = step.task_state if instance.task_state != step.task_state else None
-    if operation.journal.is_empty and not shown and not step.final:
-        operation.journal.turn_to(event)  # the lease was taken a moment ago
-    else:
-        with transaction.atomic():
-            operation.lease.renew(**({"past_return": True} if step.final else {}))
-            if shown:
-                operation.set_instance(task_state=shown)
-                announce("server", instance.pk, instance.project_id)
-            operation.journal.turn_to(event)
-    operation.journal.went_on(event)
-
-
-def _finish(operation: Operation, state: ActionState, message: str, fields: dict[str, Any]) -> None:
-    """End the action and write the instance's final states, together or not at all."""
-    now = timezone.now()
-    # Of what succeeds: who asked for its end until now has asked in time.
-    operation.lease.end(
-        wanted=state == ActionState.DONE, state=state, message=message, secret="", finished_at=now, updated_at=now
-    )
-    operation.journal.write_end()
-    if operation.during is not None:  # else the task under way, if there is one, is another's
-        fields = {"task_state": None, **fields}
-    operation.set_instance(still_there=True, **fields)
-    announce("server", operation.instance.pk, operation.instance.project_id)
-
-
-def _succeed(operation: Operation) -> None:
-    with transaction.atomic():
-        _finish(operation, ActionState.DONE, "", operation.outcome())
-        operation.completed()
-
-
 def _fail(operation: Operation, error: Exception, details: str) -> None:
     """The operation ends in error: a fault with one sentence, and a state that the user can act on."""
     sentence = sentence_for(error)
     state = operation.failed_as()
     fields = {"vm_state": state} if state else {}
     with transaction.atomic():
-        _finish(operation, ActionState.ERROR, sentence, fields)
+        end([Ending(operation, ActionState.ERROR, sentence, fields)])
         operation.failed()
         Fault.objects.create(instance=operation.instance, message=sentence[:255], details=details)
 
 
-def _take_back(operation: Operation) -> bool:
-    """Somebody asked for its end: undo it all, also what a dead worker did. Returns whether that waits for the host."""
+def _take_back(operation: Operation) -> Work:
+    """Somebody asked for its end: undo it all, also what a dead worker did. Its value is as that of ``_work``."""
     try:
         if operation.outran():
             operation.lease.go_on()
-            return _run_steps(operation)
+            return (yield from _run_steps(operation))
     except Unreachable as silence:
         _wait_for_host(operation, silence)
         return True
@@ -220,7 +188,7 @@ def _take_back(operation: Operation) -> bool:
     sentence = f"cancelled by {Action.objects.values_list('cancelled_by', flat=True).get(pk=operation.action.pk)}"
     state = operation.failed_as()
     with transaction.atomic():
-        _finish(operation, ActionState.CANCELLED, sentence, {"vm_state": state} if state else {})
+        end([Ending(operation, ActionState.CANCELLED, sentence, {"vm_state": state} if state else {})])
         operation.failed()
         if state == VmState.ERROR:
             Fault.objects.create(instance=operation.instance, message=sentence[:255])

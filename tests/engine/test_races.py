@@ -13,7 +13,7 @@ from compute import quota
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.interface import Unreachable
 from compute.models import Action, ActionState, Host, Instance
-from compute.operations import OPERATIONS, boot, worker
+from compute.operations import OPERATIONS, boot, turns, worker
 from compute.operations.boot import Boot
 from compute.operations.create import BootRequest, create
 from compute.operations.doorbell import UNTOUCHED, UNTOUCHED_WHILE_BUSY, sweep
@@ -52,15 +52,15 @@ def test_an_operation_waits_for_its_host_until_its_limit_however_often_the_janit
 def test_a_database_that_is_away_for_a_moment_fails_nothing(cloud, alice, drain, monkeypatch, step):
     instance = booting(alice, cloud)
     action = Action.objects.get()
-    real, calls = worker._begin, []
+    real, calls = turns._begin, []
 
-    def begin(operation, one):
-        calls.append(one.name)
+    def begin(writes):
+        calls.append(writes)
         if len(calls) == step + 1:
             raise OperationalError("deadlock detected")
-        return real(operation, one)
+        return real(writes)
 
-    monkeypatch.setattr(worker, "_begin", begin)
+    monkeypatch.setattr(turns, "_begin", begin)
     assert drain() > 1
     action.refresh_from_db()
     assert (action.state, action.lease_owner) == ("done", "")
