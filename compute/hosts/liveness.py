@@ -53,7 +53,10 @@ def write_heartbeats(silences: Mapping[int, float]) -> None:
     fenced, and comes back as any other does that was down.
     """
     heard = [pk for pk, seconds in silences.items() if seconds <= settings.HOST_SILENT_AFTER_SECONDS]
-    Host.objects.heard().filter(pk__in=heard).update(last_seen_at=timezone.now())
+    rows = Host.objects.heard().filter(pk__in=heard)
+    with transaction.atomic():
+        list(rows.select_for_update(no_key=True).order_by("pk").values_list("pk"))  # in the order of the claims
+        rows.update(last_seen_at=timezone.now())
 
 
 def beat_seconds() -> float:

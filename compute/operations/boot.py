@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
@@ -14,15 +15,15 @@ from django.utils import timezone
 from compute.errors import NoValidHost
 from compute.hosts.liveness import Silent
 from compute.hypervisor.interface import HypervisorError, Unsupported
-from compute.models import Image, Port, PowerState, TaskState, VmState, announce
+from compute.models import Action, Image, Instance, Port, PowerState, TaskState, VmState, announce
 from compute.networks import addresses
-from compute.operations import disks, siblings
+from compute.operations import disks, leases, siblings
 from compute.operations.engine import Operation, Step
-from compute.operations.guest import guest_of, ports_of
+from compute.operations.guest import guest_of, ports_of, ports_of_all
 from compute.operations.layout import Layout
 from compute.operations.power import bring_networks
 from scheduler import claims
-from scheduler.pick import Request, evaluate, place
+from scheduler.pick import Request, evaluate, place, place_many
 
 
 class Boot(Operation):
@@ -61,6 +62,24 @@ class Boot(Operation):
         self.set_instance(host=placement.host)
         return ""
 
+    @staticmethod
+    def place_ahead(boots: Sequence[Boot]) -> None:
+        """Place several at once. Those that fit nowhere are left to ``schedule``, which says why."""
+        alone = [one for one in boots if one.instance.host_id is None and not siblings.is_first_try(one.action)]
+        if not alone:
+            return
+        with transaction.atomic():
+            leases.renew_all([boot.lease for boot in alone])  # as in ``_place``
+            placements = place_many([boot.wanted() for boot in alone])
+            placed = [(boot, found, found.host) for boot, found in zip(alone, placements, strict=True) if found.host]
+            for boot, found, host in placed:
+                progress = {**boot.action.progress, "placement": found.explanation.as_json()}
+                Action.objects.filter(pk=boot.action.pk).update(progress=progress)
+                Instance.objects.filter(pk=boot.instance.pk).update(host=host, updated_at=timezone.now())
+        for boot, found, host in placed:
+            boot.action.progress["placement"] = found.explanation.as_json()
+            boot.instance.host = host
+
     def wanted(self) -> Request:
         """What is asked of a host: not one of those that were tried."""
         return Request.of(self.instance, tried=self.action.progress.get("tried", []))
@@ -96,6 +115,21 @@ class Boot(Operation):
         if self.instance.host is not None:
             for port in self._ports:
                 self.hypervisor.release(port.network_id, port.mac)
+
+    @staticmethod
+    def read_ports_ahead(boots: Sequence[Boot]) -> None:
+        """The cards of several at once."""
+        found = ports_of_all([boot.instance for boot in boots])
+        for boot in boots:
+            boot._ports = found[boot.instance.pk]
+
+    @staticmethod
+    def read_images_ahead(boots: Sequence[Boot]) -> None:
+        """What several boot from at once; one that is gone is told of by ``_image``."""
+        found = Image.objects.in_bulk([boot.instance.image_id for boot in boots])
+        for boot in boots:
+            if image := found.get(boot.instance.image_id):
+                boot._image = image
 
     @cached_property
     def _ports(self) -> list[Port]:
@@ -135,9 +169,9 @@ class Boot(Operation):
             self.hypervisor.remove(self.instance.id)
 
     steps: ClassVar[tuple[Step, ...]] = (
-        Step("schedule", schedule, unschedule, TaskState.SCHEDULING),
-        Step("allocate_networks", allocate_networks, release_networks, TaskState.NETWORKING),
-        Step("fetch_image", fetch_image, None, TaskState.BLOCK_DEVICE_MAPPING),
+        Step("schedule", schedule, unschedule, TaskState.SCHEDULING, ahead=place_ahead),
+        Step("allocate_networks", allocate_networks, release_networks, TaskState.NETWORKING, ahead=read_ports_ahead),
+        Step("fetch_image", fetch_image, None, TaskState.BLOCK_DEVICE_MAPPING, ahead=read_images_ahead),
         Step("create_disks", create_disks, delete_disks, TaskState.BLOCK_DEVICE_MAPPING),
         Step("spawn", spawn, remove_guest, TaskState.SPAWNING),
     )

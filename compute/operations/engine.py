@@ -7,7 +7,7 @@ tests and the checks read these facts; nothing is written a second time.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -52,13 +52,18 @@ class AnotherLane(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """One step. ``run`` looks first whether its work is already done; ``undo`` may run twice, too."""
+    """One step. ``run`` looks first whether its work is already done; ``undo`` may run twice, too.
+
+    ``ahead`` does or reads for several operations what is cheaper done at once; what it leaves, ``run`` does for
+    each, and what it raises only means that it has left everything.
+    """
 
     name: str
     run: Callable[[Any], None]
     undo: Callable[[Any], None] | None = None
     task_state: TaskState | None = None
     final: bool = False  # from its beginning on the operation cannot be cancelled
+    ahead: Callable[[Sequence[Any]], None] | None = None
 
 
 class Operation:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, Nic, Reservation
@@ -63,11 +64,17 @@ def mark_of(instance: Instance) -> tuple[tuple[str, str], ...]:
 
 def ports_of(instance: Instance) -> list[Port]:
     """The instance's ports in the order of its cards, with networks and addresses at hand."""
-    return list(
-        instance.ports.select_related("network")
-        .prefetch_related("addresses__subnet", "network__subnets")
-        .order_by("position", "created_at")
-    )
+    return ports_of_all([instance])[instance.pk]
+
+
+def ports_of_all(instances: Sequence[Instance]) -> dict[UUID, list[Port]]:
+    """The ports of each of these instances, likewise."""
+    found: dict[UUID, list[Port]] = {instance.pk: [] for instance in instances}
+    rows = Port.objects.filter(instance__in=found).select_related("network").order_by("position", "created_at")
+    for port in rows.prefetch_related("addresses__subnet", "network__subnets"):
+        assert port.instance_id is not None
+        found[port.instance_id].append(port)
+    return found
 
 
 def nic_of(port: Port) -> Nic:

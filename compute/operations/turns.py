@@ -78,7 +78,7 @@ class Turn:
     def place(self) -> tuple[Any, ...]:
         """Those of the same place are written together."""
         if isinstance(self.write, Beginning):
-            return Beginning, self.write.step.final
+            return Beginning, self.write.step.name, self.write.step.final
         assert self.write is not None
         return Ending, self.write.state, self.write.message
 
@@ -158,8 +158,20 @@ def _write(turns: list[Turn]) -> None:
         for turn in turns:
             _write([turn])
     else:
+        _look_ahead(writes)
         for turn in turns:
             turn.go_on()
+
+
+def _look_ahead(writes: Sequence[Write]) -> None:
+    """Before the same step of several operations: what is done for them at once."""
+    beginnings = [one for one in writes if isinstance(one, Beginning)]
+    if len(beginnings) < 2 or beginnings[0].step.ahead is None:
+        return
+    try:
+        beginnings[0].step.ahead([one.operation for one in beginnings])
+    except Exception as error:
+        log.info("%s for %d at once: %s; each does it alone", beginnings[0].step.name, len(beginnings), error)
 
 
 def write_together(writes: Sequence[Write]) -> None:

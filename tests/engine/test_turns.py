@@ -1,0 +1,183 @@
+"""Boots that wait together are worked on together: each has its own end, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test.utils import CaptureQueriesContext
+
+from compute import reconciliation
+from compute.errors import ComputeError
+from compute.hosts.connections import hypervisor_of
+from compute.hypervisor.fake.faults import Fault
+from compute.models import Action, Event, Instance
+from compute.operations import OPERATIONS, disks, leases, turns
+from compute.operations.boot import Boot
+from compute.operations.create import BootRequest, create
+from compute.operations.engine import request
+from compute.operations.worker import perform
+from tests.engine.test_kill import finish, perform_in_another_process
+
+pytestmark = pytest.mark.django_db(transaction=True)
+COUNT = 6
+
+
+@pytest.fixture(autouse=True)
+def one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes all that wait, and no other has to have its share."""
+    real = leases.take_more
+    monkeypatch.setattr("compute.operations.worker.take_more", lambda *args: real(*args[:3], 1))
+
+
+def booting(persona: Any, cloud: Any, count: int = COUNT, **changes: Any) -> list[Instance]:
+    wanted = {"flavor_id": cloud.nano.id, "image_id": str(cloud.image.id), **changes}
+    return [create(persona.actor, BootRequest(name=f"web-{number}", **wanted))[0] for number in range(count)]
+
+
+def together(instances: list[Instance], lane: str = "compute") -> list[Instance]:
+    """Work on the first of these, and see who was taken on with it."""
+    perform(Action.objects.get(instance=instances[0]).pk, lane)
+    return [action.instance for action in Action.objects.exclude(attempts=0).select_related("instance").order_by("id")]
+
+
+@pytest.fixture
+def ready(cloud: Any, alice: Any) -> None:
+    """The image is on the host."""
+    (first,) = booting(alice, cloud, 1)
+    perform(Action.objects.get().pk, "transfer")
+    request(OPERATIONS["delete"], first, alice.actor)
+    perform(Action.objects.get(operation="delete").pk, "compute")
+    Action.objects.all().delete()
+
+
+def states() -> Counter[str]:
+    return Counter(Instance.objects.alive().values_list("vm_state", flat=True))
+
+
+def test_a_worker_takes_on_half_of_what_waits_and_leaves_the_rest(cloud, alice, ready) -> None:
+    instances = booting(alice, cloud)
+    assert together(instances) == instances[: 1 + (COUNT - 1) // 2]
+    assert states() == {"active": 3, "building": 3}
+    assert not Action.objects.exclude(lease_owner="").exists()
+    for action in Action.objects.filter(state="done"):
+        steps = action.events.all()
+        assert [step.name for step in steps] == [step.name for step in Boot.steps]
+        assert all(step.result == "Success" and step.finished_at >= step.started_at for step in steps)
+        assert action.progress["placement"]["chosen"] == action.instance.host.name
+    assert reconciliation.differences() == []
+
+
+def test_what_stands_between_the_steps_is_written_once_for_all(cloud, alice, ready) -> None:
+    alone = booting(alice, cloud, 1)
+    with CaptureQueriesContext(connection) as one:
+        together(alone)
+    several = booting(alice, cloud)
+    with CaptureQueriesContext(connection) as three:
+        together(several)
+    assert states()["active"] == 4
+
+    def begun(queries: CaptureQueriesContext) -> int:
+        return sum(query["sql"].startswith('INSERT INTO "compute_event"') for query in queries)
+
+    assert begun(one) == begun(three)
+    assert len(three) < 2 * len(one)
+
+
+def test_in_another_lane_each_is_alone(cloud, alice) -> None:
+    instances = booting(alice, cloud)
+    assert together(instances, "transfer") == instances[:1]
+
+
+def test_one_that_fails_concerns_no_other(cloud, alice, ready, monkeypatch) -> None:
+    instances = booting(alice, cloud)
+    real: Callable[..., None] = disks.create_root
+
+    def create_root(hypervisor: Any, layout: Any, image: Any) -> None:
+        if layout.instance_id == instances[1].pk:
+            raise ComputeError("no room for this one")
+        real(hypervisor, layout, image)
+
+    monkeypatch.setattr(disks, "create_root", create_root)
+    together(instances)
+    assert states() == {"active": 2, "error": 1, "building": 3}
+    failed = Action.objects.get(instance=instances[1])
+    assert (failed.state, failed.message) == ("error", "no room for this one")
+    assert Event.objects.get(action=failed, name="create_disks").result == "Error"
+    assert reconciliation.differences() == []
+
+
+def test_one_that_is_deleted_meanwhile_concerns_no_other(cloud, alice, ready, monkeypatch, drain) -> None:
+    instances = booting(alice, cloud)
+    real: Callable[..., None] = disks.create_root
+
+    def create_root(hypervisor: Any, layout: Any, image: Any) -> None:
+        if layout.instance_id == instances[0].pk:
+            request(OPERATIONS["delete"], instances[1], alice.actor)
+        real(hypervisor, layout, image)
+
+    monkeypatch.setattr(disks, "create_root", create_root)
+    together(instances)
+    assert states() == {"active": 2, "building": 4}
+    drain()
+    assert states() == {"active": COUNT - 1}
+    assert sorted(hypervisor_of(cloud.host).guests()) == sorted(Instance.objects.alive().values_list("pk", flat=True))
+    assert reconciliation.differences() == []
+
+
+def test_those_that_fit_nowhere_say_so_and_the_others_are_built(cloud, alice, ready) -> None:
+    cloud.host.memory_mb, cloud.host.reserved_memory_mb, cloud.host.memory_ratio = 2 * cloud.nano.memory_mb, 0, 1.0
+    cloud.host.save()
+    together(booting(alice, cloud))
+    assert states() == {"active": 2, "error": 1, "building": 3}
+    assert Action.objects.get(state="error").message.startswith("No valid host")
+
+
+def test_what_cannot_be_written_together_is_written_for_each(cloud, alice, ready, monkeypatch) -> None:
+    real = turns.write_together
+
+    def write_together(writes: Any) -> None:
+        real(writes)
+        if len(writes) > 1:
+            raise OperationalError("deadlock detected")
+
+    monkeypatch.setattr(turns, "write_together", write_together)
+    together(booting(alice, cloud))
+    assert states() == {"active": 3, "building": 3}
+
+
+def test_one_that_is_slow_goes_on_when_the_others_have_ended(cloud, alice, ready, monkeypatch) -> None:
+    instances, ended = booting(alice, cloud), []
+    monkeypatch.setattr(turns, "SLOW_SECONDS", 3600.0)
+    began, real = turns.Turn.go_on, Boot.completed
+
+    def go_on(self: turns.Turn, error: Exception | None = None) -> None:
+        began(self, error)
+        self.slow = self.operation.instance.pk == instances[0].pk
+
+    monkeypatch.setattr(turns.Turn, "go_on", go_on)
+    monkeypatch.setattr(Boot, "completed", lambda self: (ended.append(self.instance.pk), real(self))[1])
+    together(instances)
+    assert ended == [instances[1].pk, instances[2].pk, instances[0].pk]
+
+
+@pytest.mark.parametrize("verb", ["ensure_network", "define"])
+def test_all_outlive_their_worker(cloud, alice, ready, settings, tmp_path: Path, verb: str) -> None:
+    settings.LEASE_SECONDS = 0.6
+    cloud.host.uri = f"fake://{tmp_path}/host.sqlite3?host=shared"
+    cloud.host.save()
+    (first,) = booting(alice, cloud, 1)
+    perform(Action.objects.get().pk, "transfer")
+    instances = booting(alice, cloud)
+    hypervisor_of(cloud.host).inject(Fault(verb, do="kill", when="after"))
+    assert perform_in_another_process(Action.objects.get(instance=instances[0])) == signal.SIGKILL
+    for instance in instances:
+        finish(instance)
+        assert (instance.vm_state, instance.task_state) == ("active", None)
+    assert sorted(hypervisor_of(cloud.host).guests()) == sorted([first.pk, *(one.pk for one in instances)])
+    assert reconciliation.differences() == []
