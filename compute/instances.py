@@ -10,6 +10,7 @@ from django.utils import timezone
 from compute import quota
 from compute.errors import Conflict, NotFound, QuotaExceeded
 from compute.models import Instance, announce
+from compute.models.quota import UNLIMITED
 from compute.models.states import VmState
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
@@ -53,7 +54,7 @@ def delete_metadata(actor: Actor, instance: Instance, *, key: str) -> None:
 
 def check_metadata_count(project_id: str, metadata: dict[str, str]) -> None:
     """Raise QuotaExceeded for more items than the project's limit."""
-    allowed = quota.limits(project_id)["metadata_items"]
+    allowed = quota.limits(project_id)["metadata_items"] if metadata else UNLIMITED
     if 0 <= allowed < len(metadata):
         raise QuotaExceeded(f"Maximum number of metadata items exceeds {allowed}")
 

@@ -53,13 +53,16 @@ def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None
     Raises QuotaExceeded with Nova's sentence, which clients look for.
     """
     wanted = {"instances": instances, "cores": cores, "memory_mb": memory_mb}
-    QuotaUsage.objects.get_or_create(project_id=project_id)
     allowed = limits(project_id)
     rows = QuotaUsage.objects.filter(project_id=project_id)
     for name, amount in wanted.items():
         if amount and allowed[name] != UNLIMITED:
             rows = rows.filter(**{f"{name}__lte": allowed[name] - amount})
-    if not rows.update(**{name: F(name) + amount for name, amount in wanted.items()}):
+    more = {name: F(name) + amount for name, amount in wanted.items()}
+    if rows.update(**more):
+        return
+    QuotaUsage.objects.get_or_create(project_id=project_id)  # the first time there is no row
+    if not rows.update(**more):
         raise QuotaExceeded(_sentence(wanted, usage(project_id), allowed))
 
 

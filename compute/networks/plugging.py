@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from compute.errors import Invalid
-from compute.models import Instance, Network, Port, SecurityGroup, announce
+from compute.models import Instance, Network, Port, SecurityGroup, Subnet, announce
 from compute.networks import addresses
 from compute.networks.errors import NetworkNotFound, PortInUse, PortNotFound
 from portal.identity.actor import Actor
@@ -75,9 +76,9 @@ def _check_subnet(network: Network) -> None:
 
 def only_network(project_id: str) -> Network:
     """The network of a server that names none: the one of the project's own, or else the shared one. Raises Invalid."""
-    usable = Network.objects.filter(external=False).exclude(subnets=None)
-    own = usable.filter(project_id=project_id)
-    found = list(own[:2]) or list(usable.filter(shared=True)[:2])
+    visible = Network.objects.filter(Q(project_id=project_id) | Q(shared=True), external=False)
+    usable = list(visible.filter(Exists(Subnet.objects.filter(network=OuterRef("pk")))))
+    found = [network for network in usable if network.project_id == project_id] or usable
     if len(found) > 1:
         raise Invalid("Multiple possible networks found, use a Network ID to be more specific.", about="network")
     if not found:
