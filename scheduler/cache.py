@@ -14,18 +14,18 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, IntegerField, Max, Model, TextField, Value
+from django.db.models import Count, IntegerField, Max, Model, QuerySet, TextField, Value
 from django.db.models.functions import Cast
 from django.utils import timezone
 
 from compute.models import Aggregate, Host, HostState
-from compute.models.host import UNHEARD
+from compute.models.host import UNHEARD, heard_of_since
+from portal.compiled import Rows, given
 from scheduler import aggregates, facts
 from scheduler.aggregates import Aggregates
-from scheduler.compiled import Compiled
 from scheduler.hoststate import HostView
 
-CACHED_FROM = 200
+CACHED_FROM = 10
 # After so long all is read again, so that a change that left no mark is noticed, too.
 READ_AGAIN_SECONDS = 60.0
 # A change may become visible this long after its moment: a transaction's length, and the difference of two clocks.
@@ -77,7 +77,7 @@ class HostCache:
 
     def _as_heard(self) -> list[HostView]:
         """The views by name. Hosts that nobody has seen for too long are down, though no row of theirs has changed."""
-        unheard = set(Host.objects.unheard().order_by().values_list("id", flat=True))
+        unheard = {number for (number,) in _UNHEARD.rows(since=heard_of_since())}
         if not unheard:
             return self._sorted
         return [replace(one, up=False, down_reason=UNHEARD) if one.id in unheard else one for one in self._sorted]
@@ -88,9 +88,8 @@ class HostCache:
         self._facts = {number: self._facts[number] for number in self._views}
 
     def _read_changed(self) -> None:
-        rows = Host.objects.filter(updated_at__gte=self._changed_since).order_by()
         marks = self._marks
-        changed = [number for number, mark in rows.values_list("id", MARK) if marks.get(number) != mark]
+        changed = [number for number, mark in _CHANGED.rows(since=self._changed_since) if marks.get(number) != mark]
         if changed:
             self._take(Host.objects.filter(pk__in=changed))
 
@@ -109,18 +108,27 @@ class HostCache:
         return known[1]
 
 
-def _extent(model: type[Model]) -> Compiled:
+def _extent(model: type[Model]) -> Rows[Any]:
     """How many rows a table has, and the newest id, which is never given twice."""
     one = Value(1, output_field=IntegerField())
     counted = {"count": Count("pk"), "newest": Max("pk")}
-    return Compiled(lambda: model._default_manager.order_by().values(one=one).annotate(**counted))
+    return Rows(lambda: model._default_manager.order_by().values(one=one).annotate(**counted))
 
 
+def _changed() -> QuerySet[Host, Any]:
+    (since,) = given(Host, updated_at="since").values()
+    return Host.objects.filter(updated_at__gte=since).order_by().values_list("id", MARK)
+
+
+def _unheard() -> QuerySet[Host, Any]:
+    (since,) = given(Host, last_seen_at="since").values()
+    return Host.objects.unheard(since).order_by().values_list("id")
+
+
+_CHANGED, _UNHEARD = Rows(_changed), Rows(_unheard)
 _HOSTS = _extent(Host)
 _MEMBERS = _extent(Aggregate.hosts.through)
-_AGGREGATES = Compiled(
-    lambda: Aggregate.objects.order_by("id").values_list("id", "name", Cast("metadata", TextField()))
-)
+_AGGREGATES = Rows(lambda: Aggregate.objects.order_by("id").values_list("id", "name", Cast("metadata", TextField())))
 
 
 def _signature() -> tuple[Any, ...]:

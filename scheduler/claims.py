@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from uuid import UUID
 
 from django.db.models import F, QuerySet
@@ -10,6 +11,8 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from compute.models import Host, Instance, ServerGroup, announce
+from compute.models.host import heard_of_since
+from portal.compiled import Rows, given
 
 
 def take(
@@ -26,42 +29,60 @@ def take(
     ``instances`` 0: for one that is there already, and holds two flavors for a while. ``ratios``: those of
     the host's aggregates, which stand instead of its own (``cpu_ratio``, ``memory_ratio``, ``disk_ratio``).
     """
-    taking = Host.objects.up().filter(pk=host_id, enabled=True)
-    rows = _with_room(taking, vcpus, memory_mb, disk_gb, ratios or {})
-    return _take(rows, host_id, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb, instances=instances)
+    amounts = {"vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb, "instances": instances}
+    return _take(_rows(taking=True, ratios=_names(ratios)), host_id, amounts, ratios)
 
 
 def take_in_place(
     host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int, ratios: Mapping[str, float] | None = None
 ) -> bool:
     """Claim room for one that is on the host already, whether that takes new ones or not; False when it has none."""
-    rows = _with_room(Host.objects.filter(pk=host_id), vcpus, memory_mb, disk_gb, ratios or {})
-    return _take(rows, host_id, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb, instances=1)
+    amounts = {"vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb, "instances": 1}
+    return _take(_rows(taking=False, ratios=_names(ratios)), host_id, amounts, ratios)
 
 
 def take_beyond(host_id: int, *, vcpus: int, memory_mb: int, disk_gb: int) -> bool:
     """Claim for one that is on the host already, also more than the host may give; False when the host is gone."""
-    rows = Host.objects.filter(pk=host_id)
-    return _take(rows, host_id, vcpus=vcpus, memory_mb=memory_mb, disk_gb=disk_gb, instances=1)
+    amounts = {"vcpus": vcpus, "memory_mb": memory_mb, "disk_gb": disk_gb, "instances": 1}
+    return _take(_rows(taking=False, ratios=None), host_id, amounts)
 
 
-def _with_room(
-    rows: QuerySet[Host], vcpus: int, memory_mb: int, disk_gb: int, ratios: Mapping[str, float]
-) -> QuerySet[Host]:
-    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios)
-    return rows.filter(
-        vcpus_used__lte=F("vcpus") * ratio["cpu_ratio"] - vcpus,
-        memory_mb_used__lte=(F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"] - memory_mb,
-        disk_gb_used__lte=(F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - disk_gb,
-    )
+def _names(ratios: Mapping[str, float] | None) -> tuple[str, ...]:
+    return tuple(sorted(ratios or ()))
 
 
-def _take(rows: QuerySet[Host], host_id: int, **amounts: int) -> bool:
-    more = {f"{name}_used": F(f"{name}_used") + amount for name, amount in amounts.items()}
-    taken = rows.update(**more, updated_at=timezone.now())
+def _take(
+    rows: Rows[Host], host_id: int, amounts: Mapping[str, int], ratios: Mapping[str, float] | None = None
+) -> bool:
+    values = {"host_id": host_id, "since": heard_of_since(), **amounts, **(ratios or {})}
+    taken = rows.update({"updated_at": timezone.now()}, **values)
     if taken:
         announce("host", host_id)
     return bool(taken)
+
+
+@cache
+def _rows(*, taking: bool, ratios: tuple[str, ...] | None) -> Rows[Host]:
+    """A host, as what is claimed from it: ``taking``: if it is up and takes new ones; with room for these amounts.
+
+    ``ratios`` names those that are not its own; None: room or not.
+    """
+    amounts = given(Host, vcpus_used="vcpus", memory_mb_used="memory_mb", disk_gb_used="disk_gb")
+    amounts |= given(Host, instances_used="instances")
+    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | given(Host, *(ratios or ()))
+    room = {
+        "vcpus_used__lte": F("vcpus") * ratio["cpu_ratio"] - amounts["vcpus_used"],
+        "memory_mb_used__lte": (F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"]
+        - amounts["memory_mb_used"],
+        "disk_gb_used__lte": (F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - amounts["disk_gb_used"],
+    }
+
+    def chosen() -> QuerySet[Host]:
+        (since,) = given(Host, last_seen_at="since").values()
+        rows = Host.objects.up(since).filter(enabled=True) if taking else Host.objects.all()
+        return rows.filter(**given(Host, pk="host_id"), **(room if ratios is not None else {}))
+
+    return Rows(chosen, **{name: F(name) + amount for name, amount in amounts.items()})
 
 
 def lock_groups(group_ids: Iterable[UUID]) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from django.db import transaction
-
 from compute.models import GroupPolicy, Host
+from portal.compiled import Rows, given
 from scheduler import cache, claims, pipeline
 from scheduler.decide import Deciding, room_on
 from scheduler.explain import Explanation
@@ -31,6 +30,9 @@ MOST_ROUNDS = 20
 CLAIMED = (ComputeFilter(), RamFilter(), DiskFilter(), CoreFilter())
 BY_GROUP = (ServerGroupAffinityFilter(), ServerGroupAntiAffinityFilter())
 OVERTAKEN = "its room was taken by another request meanwhile"
+
+
+_HOST = Rows(lambda: Host.objects.defer("facts").filter(**given(Host, "pk")))
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,7 @@ def place_many(requests: Sequence[Request]) -> list[Placement]:
     waiting = list(range(len(requests)))
     look = Look.now()
     for _ in range(MOST_ROUNDS):
-        with transaction.atomic():
-            waiting = _round(look, requests, waiting, placed)
+        waiting = _round(look, requests, waiting, placed)
         if not waiting:
             break
         look = Look.now(fresh=True)
@@ -156,7 +157,7 @@ def _claimed(plan: _Plan, request: Request, scene: Scene) -> Host | None:
         elif _claim(view, request, scene):
             scene.took(view.id, request)
             plan.explanation.chosen = view.name
-            return Host.objects.get(pk=view.id)
+            return _HOST.all(pk=view.id)[0]
         else:
             plan.explanation.reject(view.name, "Claim", _why_not_claimed(view, request, scene))
     return None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from portal.compiled import Rows
 from scheduler import parts
-from scheduler.compiled import Compiled
 from scheduler.filters import Filter
 from scheduler.models import PartKind, Revision
 from scheduler.weighers import Weigher
@@ -23,7 +23,7 @@ class Pipeline:
     problems: tuple[str, ...] = ()
 
 
-_REVISION = Compiled(lambda: Revision.objects.order_by().values_list("token"))
+_REVISION = Rows(lambda: Revision.objects.order_by().values_list("token"))
 
 
 class _Kept:

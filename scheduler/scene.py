@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from compute.models import Image, Instance, TaskState, VmState
 from compute.statistics.reading import newest_of_hosts
+from portal.compiled import Rows
 from scheduler.aggregates import Aggregates
 from scheduler.request import Group, Request
 
@@ -42,6 +43,14 @@ IO_TASKS: frozenset[str] = frozenset(
 METRICS = {"cpu.percent": "cpu", "memory.used": "memory", "disk.used": "disk", "guests.running": "guests"}
 
 
+def _busy() -> QuerySet[Instance, Any]:
+    rows = Instance.objects.filter(host__isnull=False, task_state__isnull=False, deleted_at=None).order_by()
+    return rows.values_list("host_id", "vm_state", "task_state")
+
+
+_BUSY = Rows(_busy)
+
+
 class Scene:
     """The surroundings of one pass. ``took`` keeps it true while a pass places several instances."""
 
@@ -53,9 +62,9 @@ class Scene:
     @cached_property
     def io_operations(self) -> Counter[int]:
         """How many operations keep each host's disks busy: builds, resizes, snapshots and the like."""
-        busy = Instance.objects.filter(host__isnull=False, task_state__isnull=False, deleted_at=None).order_by()
-        rows = busy.values_list("host_id", "vm_state", "task_state")
-        return Counter(host_id for host_id, state, task in rows if state == VmState.BUILDING or task in IO_TASKS)
+        return Counter(
+            host_id for host_id, state, task in _BUSY.rows() if state == VmState.BUILDING or task in IO_TASKS
+        )
 
     def members(self, request: Request) -> Counter[int]:
         """How many other members of the request's group each host has."""

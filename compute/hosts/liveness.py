@@ -20,8 +20,13 @@ from django.utils import timezone
 
 from compute.hypervisor.interface import Unreachable
 from compute.models import Host, HostState, announce
+from portal.compiled import Rows, given
 
 log = logging.getLogger(__name__)
+
+
+_SEEN = ("name", "state", "state_reason", "forced_down", "last_seen_at", "silent_since")
+_AS_SEEN = Rows(lambda: Host.objects.only(*_SEEN).filter(**given(Host, "pk")))
 
 
 class Silent(Unreachable):
@@ -70,8 +75,7 @@ def check_answers(host_id: int, patience: float = 0.0) -> None:
 
     Raises Silent when it has been silent for longer than ``patience`` seconds.
     """
-    seen = ("name", "state", "state_reason", "forced_down", "last_seen_at", "silent_since")
-    row = Host.objects.only(*seen).filter(pk=host_id).first()
+    row = _AS_SEEN.first(pk=host_id)
     if row is None:
         raise Unreachable("The host is not registered any more.")
     if row.state_now == HostState.DOWN:

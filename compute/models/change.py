@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from django.db import models
 from django.utils import timezone
 
+from portal.compiled import insert
+
 
 class Change(models.Model):
     """Something that pages may show has changed. ``project_id`` empty: only administrators see it."""
@@ -22,9 +24,11 @@ class Change(models.Model):
 
 def announce(kind: str, object_id: object, project_id: str = "") -> None:
     """Tell the pages that an object changed; call it inside the transaction that changes it."""
-    Change.objects.create(kind=kind, object_id=str(object_id), project_id=project_id)
+    insert(Change(kind=kind, object_id=str(object_id), project_id=project_id))
 
 
 def announce_all(kind: str, changed: Iterable[tuple[object, str]]) -> None:
     """The same of several objects, each with its project."""
-    Change.objects.bulk_create(Change(kind=kind, object_id=str(one), project_id=project) for one, project in changed)
+    rows = [Change(kind=kind, object_id=str(one), project_id=project) for one, project in changed]
+    if rows:
+        insert(*rows)

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from django.conf import settings
 from django.db import models
-from django.db.models import Q
+from django.db.models import Expression, Q
 from django.utils import timezone
 
 
@@ -51,18 +51,18 @@ def heard_of_since() -> datetime:
 class HostQuerySet(models.QuerySet["Host"]):
     """Reads of hosts."""
 
-    def up(self) -> HostQuerySet:
-        """Those that operations may be sent to; as ``Host.is_up``."""
-        return self.heard().filter(forced_down=False)
+    def up(self, since: datetime | Expression | None = None) -> HostQuerySet:
+        """Those that operations may be sent to; as ``Host.is_up``. ``since``: instead of ``heard_of_since``."""
+        return self.heard(since).filter(forced_down=False)
 
-    def heard(self) -> HostQuerySet:
+    def heard(self, since: datetime | Expression | None = None) -> HostQuerySet:
         """Those that the watcher hears, whatever administrators say of them."""
-        heard_of = Q(last_seen_at=None) | Q(last_seen_at__gte=heard_of_since())
+        heard_of = Q(last_seen_at=None) | Q(last_seen_at__gte=since or heard_of_since())
         return self.filter(heard_of, state=HostState.UP)
 
-    def unheard(self) -> HostQuerySet:
+    def unheard(self, since: datetime | Expression | None = None) -> HostQuerySet:
         """Those that the rows call up and that nobody has seen for too long. Found by the index of ``last_seen_at``."""
-        return self.filter(last_seen_at__lt=heard_of_since(), state=HostState.UP)
+        return self.filter(last_seen_at__lt=since or heard_of_since(), state=HostState.UP)
 
 
 class Host(models.Model):

@@ -12,13 +12,25 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
 
 from compute.errors import NoMoreAddresses
 from compute.hypervisor.interface import MAC_PREFIX, RESERVED_AHEAD, mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
+from compute.models.at_hand import is_at_hand, keep_at_hand
+from portal.compiled import Rows, given, insert
 
 # Of one port, as Neutron's max_fixed_ips_per_port. Without an end, one card could take all of a shared network's.
 MOST_ADDRESSES = 5
+_PORT = Rows(lambda: Port.objects.filter(**given(Port, "pk")))
+
+
+def _newest() -> QuerySet[PortAddress, str]:
+    rows = PortAddress.objects.filter(**given(PortAddress, "subnet"))
+    return rows.order_by("-id").values_list("address", flat=True)[:1]
+
+
+_NEWEST = Rows(_newest)
 
 
 def new_mac() -> str:
@@ -113,18 +125,18 @@ def _take_next(port: Port, subnet: Subnet) -> bool:
     mac = mac_for(subnet.network_id, subnet.cidr, address)
     try:
         with transaction.atomic():
-            found = PortAddress.objects.create(port=port, subnet=subnet, address=address)
-            Port.objects.filter(pk=port.pk).update(mac=mac)
+            insert(found := PortAddress(port=port, subnet=subnet, address=address))
+            _PORT.update({"mac": mac}, pk=port.pk)
     except IntegrityError:
         return False
     port.mac = mac
-    _keep_at_hand(port, found)
+    _add_at_hand(port, found)
     return True
 
 
 def _next(subnet: Subnet) -> str | None:
     """The address after the one that was given last, if it is in the same pool and hosts have a reservation for it."""
-    newest = PortAddress.objects.filter(subnet=subnet).order_by("-id").values_list("address", flat=True).first()
+    newest = _NEWEST.first(subnet=subnet)
     pools = [tuple(map(ipaddress.IPv4Address, (one["start"], one["end"]))) for one in subnet.allocation_pools or []]
     if newest is None:
         return str(pools[0][0]) if pools else None
@@ -134,11 +146,10 @@ def _next(subnet: Subnet) -> str | None:
     return next((str(last + 1) for start, end in pools if start <= last < end), None)
 
 
-def _keep_at_hand(port: Port, found: PortAddress) -> None:
-    """Where a port's addresses are at hand (``prefetch_related``), this one is, too."""
-    known = getattr(port, "_prefetched_objects_cache", {}).get("addresses")
-    if known is not None:
-        known._result_cache.append(found)
+def _add_at_hand(port: Port, found: PortAddress) -> None:
+    """Where a port's addresses are at hand, this one is, too."""
+    if is_at_hand(port, "addresses"):
+        keep_at_hand(port, "addresses", [*port.addresses.all(), found])
 
 
 def allocate_on(port: Port, subnet: Subnet) -> None:
@@ -153,7 +164,7 @@ def _allocate_on(port: Port, subnets: list[Subnet], wanted: str | None) -> None:
             try:
                 with transaction.atomic():
                     found = PortAddress.objects.create(port=port, subnet=subnet, address=candidate)
-                _keep_at_hand(port, found)
+                _add_at_hand(port, found)
                 return
             except IntegrityError:
                 continue

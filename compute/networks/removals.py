@@ -15,11 +15,15 @@ from django.utils import timezone
 
 from compute.hypervisor.interface import Busy, Hypervisor
 from compute.models import Host, NetworkRemoval
+from portal.compiled import Rows, given
 
 # A remover that died is given up after this long. It is longer than a host takes to remove a network.
 TAKEN_FOR = timedelta(seconds=60)
 WAIT_SECONDS = 15.0
 POLL_SECONDS = 0.1
+
+
+_DUE = Rows(lambda: NetworkRemoval.objects.filter(**given(NetworkRemoval, "host")).values_list("pk")[:1])
 
 
 def schedule(network_id: UUID) -> None:
@@ -40,8 +44,8 @@ def remove_due(host: Host, hypervisor: Hypervisor) -> int:
 
 def clear(host: Host, hypervisor: Hypervisor) -> None:
     """Remove what is to go from this host, and wait for what somebody else is removing. Raises HypervisorError."""
-    waiting, deadline = NetworkRemoval.objects.filter(host=host), time.monotonic() + WAIT_SECONDS
-    while waiting.exists():
+    deadline = time.monotonic() + WAIT_SECONDS
+    while _DUE.exist(host=host):
         if not remove_due(host, hypervisor):
             if time.monotonic() > deadline:
                 raise Busy("A network that was deleted is still being taken off the host.")

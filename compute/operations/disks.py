@@ -21,9 +21,11 @@ from compute.models import Host, Image, Instance, Port
 from compute.operations import config_drive
 from compute.operations.engine import AnotherLane, Operation
 from compute.operations.layout import Layout
+from portal.compiled import Rows, given
 
 log = logging.getLogger(__name__)
 
+_IMAGE = Rows(lambda: Image.objects.filter(**given(Image, "pk")))
 MIB = 1 << 20
 GIB = 1 << 30
 # The volumes that one operation makes beside another's: role and the number of its action.
@@ -82,7 +84,7 @@ def _while_wanted(operation: Operation, chunks: Iterator[bytes]) -> Iterator[byt
 
 def image_named(image_id: str | UUID | None) -> Image:
     """An image that a request named, unless it was deleted since. Raises ComputeError."""
-    image = Image.objects.filter(pk=image_id).first() if image_id else None
+    image = _IMAGE.first(pk=image_id) if image_id else None
     if image is None:
         raise ComputeError("The image was deleted before the server could be built from it.")
     return image

@@ -25,6 +25,7 @@ from compute.operations.doorbell import ring
 from compute.operations.journal import Journal
 from compute.operations.leases import Lost
 from compute.operations.sealing import seal, unseal
+from portal.compiled import Rows, given
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
 from portal.requestid import current_request_id
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     from compute.hypervisor.interface import Hypervisor
     from compute.operations.leases import Lease
 
+
+_ACTION = Rows(lambda: Action.objects.filter(**given(Action, "pk")))
+_INSTANCE = Rows(lambda: Instance.objects.filter(**given(Instance, "pk")))
+_LIVING_INSTANCE = Rows(lambda: Instance.objects.alive().filter(**given(Instance, "pk")))
 
 # How often a request looks again when another one came between its looks.
 LOOKS = 2
@@ -146,13 +151,13 @@ class Operation:
         """Leave something with the operation, for later steps, for people, and for whoever takes over."""
         self.lease.check()
         self.action.progress.update(progress)
-        Action.objects.filter(pk=self.action.pk).update(progress=self.action.progress)
+        _ACTION.update({"progress": self.action.progress}, pk=self.action.pk)
 
     def set_instance(self, *, still_there: bool = False, **fields: Any) -> None:
         """Change fields of the instance, in the row and in hand. ``still_there``: raise Lost if it is deleted."""
         self.lease.check()
-        row = Instance.objects.filter(pk=self.instance.pk, **({"deleted_at": None} if still_there else {}))
-        if not row.update(updated_at=timezone.now(), **fields) and still_there:
+        rows = _LIVING_INSTANCE if still_there else _INSTANCE
+        if not rows.update({"updated_at": timezone.now(), **fields}, pk=self.instance.pk) and still_there:
             raise Lost("the instance is deleted already")
         for name, value in fields.items():
             setattr(self.instance, name, value)

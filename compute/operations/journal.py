@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from compute.models import Action, Event
+from portal.compiled import insert
 
 if TYPE_CHECKING:
     from compute.models import Instance
@@ -68,4 +69,4 @@ def write(journals: Iterable[Journal], begun: Sequence[Event] = ()) -> None:
             update_fields=["finished_at", "result", "message", "traceback", "host"],
         )
     if begun:
-        Event.objects.bulk_create(begun)
+        insert(*begun)

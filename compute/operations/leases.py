@@ -24,8 +24,21 @@ from django.db.models import F, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
+from portal.compiled import Rows, given
 
 log = logging.getLogger(__name__)
+
+ONE_MORE = {"attempts": F("attempts") + 1}
+
+
+def _free() -> QuerySet[Action]:
+    """An open action that nobody is at any more."""
+    (overdue,) = given(Action, lease_until="now").values()
+    rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=overdue))
+    return rows.filter(state__in=OPEN_STATES, **given(Action, "pk"))
+
+
+_FREE = Rows(_free, **ONE_MORE)
 
 
 class Lost(Exception):
@@ -257,7 +270,7 @@ def take_more(first: Lease, operation: str, most: int, workers: int) -> list[Lea
         waiting = list(free.order_by("pk").values_list("pk", flat=True)[: 2 * workers * most])
         taken = waiting[: min(most, len(waiting) // (2 * workers))]
         if taken:
-            Action.objects.filter(pk__in=taken).update(**_taken(first.owner))
+            Action.objects.filter(pk__in=taken).update(**_taken(first.owner), **ONE_MORE)
             return [Lease(action_id, first.owner) for action_id in taken]
     return []
 
@@ -269,18 +282,14 @@ def _taken(owner: str) -> dict[str, Any]:
         "state": ActionState.RUNNING,
         "lease_owner": owner,
         "lease_until": now + timedelta(seconds=settings.LEASE_SECONDS),
-        "attempts": F("attempts") + 1,
         "updated_at": now,
     }
 
 
 def _take(action_id: int, owner: str) -> bool:
     """One conditional UPDATE. Raises IntegrityError while another action of the instance has a lease."""
-    now = timezone.now()
     with transaction.atomic():
-        rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=now), pk=action_id, state__in=OPEN_STATES)
-        taken = rows.update(**_taken(owner))
-    return bool(taken)
+        return bool(_FREE.update(_taken(owner), pk=action_id, now=timezone.now()))
 
 
 def _end_overdue(action_id: int) -> bool:

@@ -14,7 +14,7 @@ from tests.conftest import Cloud, Persona
 
 DRY_RUN = "/nacelle/v1/placement/dry-run"
 CAPACITY = "/nacelle/v1/capacity"
-QUERIES_DRY, QUERIES_CAPACITY = 16, 13
+QUERIES_DRY, QUERIES_CAPACITY = 14, 13
 
 
 def explain(persona: Persona, instance: Instance) -> Any:

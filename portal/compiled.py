@@ -1,0 +1,144 @@
+"""Statements that are always the same but for some values: Django makes the SQL of each once.
+
+Making it takes longer than the database needs to answer most of them. What a request or a step of an
+operation asks each time is stated here, as querysets whose values are still to be given; everything
+else is asked as usual.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, Generic, TypeVar, cast
+
+from django.db import connection, transaction
+from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models.sql import UpdateQuery
+
+M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+SQL = tuple[str, tuple[Any, ...]]
+
+
+class Given(Expression):
+    """A value that each run gives by this name; ``field``, of a model, says how the database has it."""
+
+    def __init__(self, name: str, field: Field[Any, Any]) -> None:
+        super().__init__(output_field=field)
+        self.name = name
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        """A place in the SQL, and itself among the parameters."""
+        return "%s", (self,)
+
+    def of(self, values: dict[str, Any]) -> Any:
+        """The value as the database takes it."""
+        value = values[self.name]
+        if isinstance(value, Model):
+            value = value.prepare_database_save(self.output_field)
+        return self.output_field.get_db_prep_save(value, connection)
+
+
+def given(model: type[Model], *names: str, **renamed: str) -> dict[str, Given]:
+    """Conditions for ``filter``: these fields equal the values of their names, or of the name that is said for them."""
+    fields = {name: _field(model, name) for name in (*names, *renamed)}
+    return {name: Given(renamed.get(name, name), field) for name, field in fields.items()}
+
+
+def _field(model: type[Model], name: str) -> Field[Any, Any]:
+    return cast("Field[Any, Any]", model._meta.pk if name == "pk" else model._meta.get_field(name))
+
+
+class Rows(Generic[T]):
+    """Rows of a model that are always chosen in the same way. ``make`` gives the queryset, without prefetches.
+
+    ``also``: expressions that each ``update`` writes besides.
+    """
+
+    def __init__(self, make: Callable[[], QuerySet[Any, T]], **also: Any) -> None:
+        self._make, self._also = make, also
+        self._made: dict[Any, SQL] = {}
+        self._asked: dict[str, tuple[QuerySet[Any, T], Any]] = {}
+
+    # asking -----------------------------------------------------------------------------------------
+    def rows(self, **values: Any) -> list[tuple[Any, ...]]:
+        """As the database gives them, for comparing and counting."""
+        with connection.cursor() as cursor:
+            cursor.execute(*self._sql(connection.vendor, self._select, values))
+            return list(cursor.fetchall())
+
+    def all(self, **values: Any) -> list[T]:
+        """As the queryset gives them: objects, or tuples of values."""
+        sql = self._sql(connection.vendor, self._select, values)
+        queryset, compiler = self._asked[connection.vendor]
+        # Copies, for this thread and these values: the compiler knows the columns, and need not make the SQL.
+        compiler, queryset = copy.copy(compiler), queryset.all()
+        compiler.connection, compiler.as_sql = connection, lambda *_, **__: sql
+        queryset.query.get_compiler = lambda *_, **__: compiler  # type: ignore[method-assign]  # of this copy
+        return list(queryset)
+
+    def first(self, **values: Any) -> T | None:
+        """The first one."""
+        return next(iter(self.all(**values)), None)
+
+    def exist(self, **values: Any) -> bool:
+        """Whether there are any. The queryset should ask for little."""
+        return bool(self.rows(**values))
+
+    # writing ----------------------------------------------------------------------------------------
+    def update(self, fields: dict[str, Any], /, **values: Any) -> int:
+        """Set these fields; one conditional UPDATE. Returns how many rows were changed."""
+        named = {f"new {name}": value for name, value in fields.items()}
+        sql = self._sql((connection.vendor, *fields), lambda: self._update(list(fields)), {**values, **named})
+        with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+            cursor.execute(*sql)
+            return int(cursor.rowcount)
+
+    # making the SQL ---------------------------------------------------------------------------------
+    def _sql(self, key: Any, make: Callable[[], tuple[str, Sequence[Any]]], values: dict[str, Any]) -> SQL:
+        made = self._made.get(key)
+        if made is None:
+            sql, parameters = make()
+            made = self._made[key] = sql, tuple(parameters)
+        sql, parameters = made
+        return sql, tuple([one.of(values) if isinstance(one, Given) else one for one in parameters])
+
+    def _select(self) -> tuple[str, Sequence[Any]]:
+        queryset = self._make()
+        compiler = queryset.query.get_compiler(connection=connection)
+        made: tuple[str, Sequence[Any]] = compiler.as_sql()
+        self._asked[connection.vendor] = queryset, compiler
+        return made
+
+    def _update(self, names: Sequence[str]) -> tuple[str, Sequence[Any]]:
+        queryset = self._make()
+        query: Any = queryset.query.chain(UpdateQuery)
+        fields = {name: Given(f"new {name}", _field(queryset.model, name)) for name in names}
+        query.add_update_values({**self._also, **fields})
+        made: tuple[str, Sequence[Any]] = query.get_compiler(connection=connection).as_sql()
+        return made
+
+
+def insert(*rows: M) -> None:
+    """New rows of one model, in one statement. They learn their keys; signals are not sent."""
+    sql, fields, key = _insert(type(rows[0]), len(rows), connection.vendor)
+    values = [one.get_db_prep_save(one.pre_save(row, add=True), connection) for row in rows for one in fields]
+    with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+        cursor.execute(sql, values)
+        keys = cursor.fetchall() if key else []
+    for row, made in zip(rows, keys, strict=False):
+        setattr(row, cast(str, key), made[0])
+    for row in rows:
+        row._state.adding, row._state.db = False, connection.alias
+
+
+@cache
+def _insert(model: type[Model], count: int, vendor: str) -> tuple[str, list[Any], str | None]:
+    """The SQL, the fields that it takes the values of, and the name of the key that the database makes."""
+    key, quote = model._meta.auto_field, connection.ops.quote_name
+    fields = [one for one in model._meta.concrete_fields if one is not key]
+    columns = ", ".join(quote(str(one.column)) for one in fields)
+    places = ", ".join([f"({', '.join(['%s'] * len(fields))})"] * count)
+    sql = f"INSERT INTO {quote(model._meta.db_table)} ({columns}) VALUES {places}"  # noqa: S608  (names of the models)
+    return (f"{sql} RETURNING {quote(str(key.column))}", fields, key.attname) if key else (sql, fields, None)
