@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from compute.models import Host, Instance, ServerGroup, announce
+from compute.models import Host, Instance, ServerGroup, announce, announce_all
 from compute.models.host import heard_of_since
 from portal.compiled import Rows, given
 
@@ -69,20 +73,82 @@ def _rows(*, taking: bool, ratios: tuple[str, ...] | None) -> Rows[Host]:
     """
     amounts = given(Host, vcpus_used="vcpus", memory_mb_used="memory_mb", disk_gb_used="disk_gb")
     amounts |= given(Host, instances_used="instances")
-    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | given(Host, *(ratios or ()))
-    room = {
+
+    def chosen() -> QuerySet[Host]:
+        (since,) = given(Host, last_seen_at="since").values()
+        rows = Host.objects.up(since).filter(enabled=True) if taking else Host.objects.all()
+        room = {} if ratios is None else _room(amounts, given(Host, *ratios))
+        return rows.filter(**given(Host, pk="host_id"), **room)
+
+    return Rows(chosen, **_more(amounts))
+
+
+def _room(amounts: Mapping[str, Any], ratios: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions for room on a host; ``amounts`` by the columns of what is used."""
+    ratio = {name: F(name) for name in ("cpu_ratio", "memory_ratio", "disk_ratio")} | dict(ratios)
+    return {
         "vcpus_used__lte": F("vcpus") * ratio["cpu_ratio"] - amounts["vcpus_used"],
         "memory_mb_used__lte": (F("memory_mb") - F("reserved_memory_mb")) * ratio["memory_ratio"]
         - amounts["memory_mb_used"],
         "disk_gb_used__lte": (F("disk_gb") - F("reserved_disk_gb")) * ratio["disk_ratio"] - amounts["disk_gb_used"],
     }
 
-    def chosen() -> QuerySet[Host]:
-        (since,) = given(Host, last_seen_at="since").values()
-        rows = Host.objects.up(since).filter(enabled=True) if taking else Host.objects.all()
-        return rows.filter(**given(Host, pk="host_id"), **(room if ratios is not None else {}))
 
-    return Rows(chosen, **{name: F(name) + amount for name, amount in amounts.items()})
+def _more(amounts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: F(name) + amount for name, amount in amounts.items()}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one request takes of a host. ``ratios`` as in ``take``."""
+
+    host_id: int
+    vcpus: int
+    memory_mb: int
+    disk_gb: int
+    instances: int
+    ratios: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def amounts(self) -> Counter[str]:
+        """By the columns of what is used."""
+        return Counter({f"{name}_used": getattr(self, name) for name in ("vcpus", "memory_mb", "disk_gb", "instances")})
+
+
+def take_together(wanted: Sequence[Claim]) -> dict[int, Host] | None:
+    """Claim for several requests at once: one UPDATE for all hosts that give the same. Returns the hosts by id.
+
+    All or none: None where one of the hosts has no room for what it shall give, went down or was disabled. The
+    hosts are locked in the order of their ids, as two passes lock them that claim one by one.
+    """
+    sums: dict[int, Counter[str]] = {}
+    for one in wanted:
+        sums[one.host_id] = sums.get(one.host_id, Counter()) + one.amounts
+    ratios = {one.host_id: one.ratios for one in wanted}
+    alike: dict[Any, list[int]] = {}
+    for host_id, amounts in sums.items():
+        alike.setdefault((tuple(sorted(amounts.items())), ratios[host_id]), []).append(host_id)
+    try:
+        with transaction.atomic():
+            rows = Host.objects.defer("facts").select_for_update(no_key=True).filter(pk__in=sums).order_by("pk")
+            hosts = {host.pk: host for host in rows}
+            for (amounts, own), host_ids in alike.items():
+                _take_alike(host_ids, Counter(dict(amounts)), dict(own))
+            announce_all("host", [(host_id, "") for host_id in hosts])
+    except _NoRoom:
+        return None
+    return hosts
+
+
+class _NoRoom(Exception):
+    """One of several hosts cannot give what it shall."""
+
+
+def _take_alike(host_ids: Sequence[int], amounts: Counter[str], ratios: Mapping[str, float]) -> None:
+    taking = Host.objects.up().filter(pk__in=host_ids, enabled=True)
+    taken = taking.filter(**_room(amounts, ratios)).update(**_more(amounts), updated_at=timezone.now())
+    if taken < len(host_ids):
+        raise _NoRoom
 
 
 def lock_groups(group_ids: Iterable[UUID]) -> None:

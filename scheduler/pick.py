@@ -131,6 +131,11 @@ def _round(look: Look, requests: Sequence[Request], waiting: list[int], placed: 
         elif not look.whole:
             undecided.append(index)
     _lock_groups(look.scene, [requests[plan.index] for plan in plans])
+    if found := _claimed_together(plans, requests, look.scene):
+        for plan in plans:
+            plan.explanation.chosen = plan.ranked[0].name
+            placed[plan.index] = Placement(found[plan.ranked[0].id], plan.explanation)
+        return undecided
     for plan in sorted(plans, key=lambda plan: plan.ranked[0].id):  # two passes claim in one order, and in no circle
         host = _claimed(plan, requests[plan.index], look.scene)
         if host is None:
@@ -147,6 +152,23 @@ def _lock_groups(scene: Scene, planned: Iterable[Request]) -> None:
         claims.lock_groups(groups)
         for group in groups.values():
             scene.forget_members(group)
+
+
+def _claimed_together(plans: Sequence[_Plan], requests: Sequence[Request], scene: Scene) -> dict[int, Host] | None:
+    """Claim the best host of each of several at once. None: each is to be claimed alone, by what it says of itself."""
+    wanted = [(plan.ranked[0], requests[plan.index]) for plan in plans]
+    if len(plans) < 2 or any(request.group and request.group.is_hard for _, request in wanted):
+        return None
+    found = claims.take_together([_claim_of(view, request, scene) for view, request in wanted])
+    if found:
+        for view, request in wanted:
+            scene.took(view.id, request)
+    return found
+
+
+def _claim_of(view: HostView, wanted: Request, scene: Scene) -> claims.Claim:
+    ratios = tuple(sorted(scene.aggregates.ratios(view.id).items()))
+    return claims.Claim(view.id, wanted.vcpus, wanted.memory_mb, wanted.disk_gb, wanted.instances, ratios)
 
 
 def _claimed(plan: _Plan, request: Request, scene: Scene) -> Host | None:

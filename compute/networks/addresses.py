@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
@@ -18,11 +19,10 @@ from compute.errors import NoMoreAddresses
 from compute.hypervisor.interface import MAC_PREFIX, RESERVED_AHEAD, mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
 from compute.models.at_hand import is_at_hand, keep_at_hand
-from portal.compiled import Rows, given, insert
+from portal.compiled import Rows, given, insert, update_each
 
 # Of one port, as Neutron's max_fixed_ips_per_port. Without an end, one card could take all of a shared network's.
 MOST_ADDRESSES = 5
-_PORT = Rows(lambda: Port.objects.filter(**given(Port, "pk")))
 
 
 def _newest() -> QuerySet[PortAddress, str]:
@@ -105,7 +105,7 @@ def allocate(port: Port, address: str | None = None) -> None:
     if address is not None and all(one.address != address for one in held):
         _allocate_on(port, [subnet for subnet in subnets if fits(subnet, address)], address)
     elif address is None and not held:
-        if len(subnets) == 1 and _take_next(port, subnets[0]):
+        if len(subnets) == 1 and _take_next([port], subnets[0]):
             return
         for version in sorted({subnet.ip_version for subnet in subnets}):
             _allocate_on(port, [subnet for subnet in subnets if subnet.ip_version == version], None)
@@ -113,37 +113,60 @@ def allocate(port: Port, address: str | None = None) -> None:
         _take_mac_of_address(port)
 
 
-def _take_next(port: Port, subnet: Subnet) -> bool:
-    """Give the port the address after the newest, and the MAC that belongs to it. False: either is somebody's.
+def allocate_next(ports: Sequence[Port]) -> None:
+    """Give several new cards their addresses at once, with their networks' subnets and their addresses at hand.
 
-    The usual case of a new card, which need not look at all addresses. A MAC that is somebody's may be that of
+    Only what is usual: the addresses after the newest. All others are left to ``allocate``.
+    """
+    found: dict[UUID, tuple[Subnet, list[Port]]] = {}
+    for port in ports:
+        subnets = list(port.network.subnets.all())
+        if len(subnets) == 1 and not port.addresses.all():
+            found.setdefault(subnets[0].pk, (subnets[0], []))[1].append(port)
+    for subnet, those in found.values():
+        _take_next(those, subnet)
+
+
+def _take_next(ports: Sequence[Port], subnet: Subnet) -> bool:
+    """Give each port one of the addresses after the newest, and the MAC that belongs to it. False: none has got one.
+
+    The usual case of new cards, which need not look at all addresses. A MAC that is somebody's may be that of
     a card which lost the address (``_was_given_up``).
     """
-    address = None if port.preserve or subnet.ip_version != 4 else _next(subnet)
-    if address is None:
+    if subnet.ip_version != 4 or any(port.preserve for port in ports):
         return False
-    mac = mac_for(subnet.network_id, subnet.cidr, address)
     try:
         with transaction.atomic():
-            insert(found := PortAddress(port=port, subnet=subnet, address=address))
-            _PORT.update({"mac": mac}, pk=port.pk)
+            if len(ports) > 1:  # else it tries, and whoever loses looks again
+                list(Subnet.objects.select_for_update(no_key=True).filter(pk=subnet.pk).values_list("pk"))
+            found = [
+                PortAddress(port=port, subnet=subnet, address=address)
+                for port, address in zip(ports, _next(subnet, len(ports)), strict=False)
+            ]
+            if len(found) < len(ports):
+                return False
+            macs = {one.port_id: mac_for(subnet.network_id, subnet.cidr, one.address) for one in found}
+            insert(*found)
+            update_each(Port, ["mac"], {port_id: [mac] for port_id, mac in macs.items()})
     except IntegrityError:
         return False
-    port.mac = mac
-    _add_at_hand(port, found)
+    for port, one in zip(ports, found, strict=True):
+        port.mac = macs[port.pk]
+        _add_at_hand(port, one)
     return True
 
 
-def _next(subnet: Subnet) -> str | None:
-    """The address after the one that was given last, if it is in the same pool and hosts have a reservation for it."""
+def _next(subnet: Subnet, count: int) -> list[str]:
+    """The addresses after the newest one, as far as they are in the same pool and hosts have reservations for them."""
     newest = _NEWEST.first(subnet=subnet)
-    pools = [tuple(map(ipaddress.IPv4Address, (one["start"], one["end"]))) for one in subnet.allocation_pools or []]
-    if newest is None:
-        return str(pools[0][0]) if pools else None
-    last = ipaddress.IPv4Address(newest)
-    if int(last) - int(ipaddress.IPv4Network(subnet.cidr).network_address) >= RESERVED_AHEAD:
-        return None
-    return next((str(last + 1) for start, end in pools if start <= last < end), None)
+    last = int(ipaddress.IPv4Address(newest)) if newest else None
+    reserved = int(ipaddress.IPv4Network(subnet.cidr).network_address) + RESERVED_AHEAD
+    for pool in subnet.allocation_pools or []:
+        start, end = int(ipaddress.IPv4Address(pool["start"])), int(ipaddress.IPv4Address(pool["end"]))
+        if last is None or start <= last < end:
+            first = start if last is None else last + 1
+            return [str(ipaddress.IPv4Address(one)) for one in range(first, min(end, reserved, first + count - 1) + 1)]
+    return []
 
 
 def _add_at_hand(port: Port, found: PortAddress) -> None:

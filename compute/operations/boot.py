@@ -22,8 +22,14 @@ from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, ports_of, ports_of_all
 from compute.operations.layout import Layout
 from compute.operations.power import bring_networks
+from portal.compiled import update_each
 from scheduler import claims
-from scheduler.pick import Request, evaluate, place, place_many
+from scheduler.pick import Placement, Request, evaluate, place, place_many
+
+
+def _told(placement: Placement) -> dict[str, Any]:
+    """What the action's progress says of where it was placed, and why."""
+    return {"placement": placement.explanation.as_json()}
 
 
 class Boot(Operation):
@@ -39,7 +45,7 @@ class Boot(Operation):
     on_failure: ClassVar[VmState | None] = VmState.ERROR
     in_menu = False
     cancellable = True
-    most_together = 8
+    most_together = 16
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
     def schedule(self) -> None:
@@ -56,7 +62,7 @@ class Boot(Operation):
         """Place this instance alone. Returns why nowhere; empty when it has a host."""
         self.lease.renew()  # whoever has taken over, or deleted the instance, would not know of this claim
         placement = place(wanted)
-        self.note(placement=placement.explanation.as_json())
+        self.note(**_told(placement))
         if placement.host is None:
             return placement.explanation.sentence()
         self.set_instance(host=placement.host)
@@ -72,12 +78,15 @@ class Boot(Operation):
             leases.renew_all([boot.lease for boot in alone])  # as in ``_place``
             placements = place_many([boot.wanted() for boot in alone])
             placed = [(boot, found, found.host) for boot, found in zip(alone, placements, strict=True) if found.host]
-            for boot, found, host in placed:
-                progress = {**boot.action.progress, "placement": found.explanation.as_json()}
-                Action.objects.filter(pk=boot.action.pk).update(progress=progress)
-                Instance.objects.filter(pk=boot.instance.pk).update(host=host, updated_at=timezone.now())
+            if placed:
+                told = {boot.action.pk: [{**boot.action.progress, **_told(found)}] for boot, found, _ in placed}
+                update_each(Action, ["progress"], told)
+                now = timezone.now()
+                update_each(
+                    Instance, ["host", "updated_at"], {boot.instance.pk: (host, now) for boot, _, host in placed}
+                )
         for boot, found, host in placed:
-            boot.action.progress["placement"] = found.explanation.as_json()
+            boot.action.progress.update(_told(found))
             boot.instance.host = host
 
     def wanted(self) -> Request:
@@ -117,11 +126,13 @@ class Boot(Operation):
                 self.hypervisor.release(port.network_id, port.mac)
 
     @staticmethod
-    def read_ports_ahead(boots: Sequence[Boot]) -> None:
-        """The cards of several at once."""
+    def allocate_ahead(boots: Sequence[Boot]) -> None:
+        """Read the cards of several at once, and give them their addresses as far as those are the next ones."""
         found = ports_of_all([boot.instance for boot in boots])
         for boot in boots:
             boot._ports = found[boot.instance.pk]
+            boot.lease.check()
+        addresses.allocate_next([port for ports in found.values() for port in ports])
 
     @staticmethod
     def read_images_ahead(boots: Sequence[Boot]) -> None:
@@ -170,7 +181,7 @@ class Boot(Operation):
 
     steps: ClassVar[tuple[Step, ...]] = (
         Step("schedule", schedule, unschedule, TaskState.SCHEDULING, ahead=place_ahead),
-        Step("allocate_networks", allocate_networks, release_networks, TaskState.NETWORKING, ahead=read_ports_ahead),
+        Step("allocate_networks", allocate_networks, release_networks, TaskState.NETWORKING, ahead=allocate_ahead),
         Step("fetch_image", fetch_image, None, TaskState.BLOCK_DEVICE_MAPPING, ahead=read_images_ahead),
         Step("create_disks", create_disks, delete_disks, TaskState.BLOCK_DEVICE_MAPPING),
         Step("spawn", spawn, remove_guest, TaskState.SPAWNING),
@@ -185,12 +196,15 @@ class Boot(Operation):
             "progress": 100,
         }
 
-    def completed(self) -> None:
-        """The ports are in use, and the host has shown that it builds."""
-        assert self.instance.host is not None
-        if self.instance.host.build_failures:
-            claims.build_succeeded(self.instance.host.pk)
-        self.instance.ports.update(status="ACTIVE")
+    @staticmethod
+    def completed_together(operations: Sequence[Boot]) -> None:
+        """The ports are in use, and the hosts have shown that they build."""
+        hosts = {
+            boot.instance.host.pk for boot in operations if boot.instance.host and boot.instance.host.build_failures
+        }
+        for host_id in sorted(hosts):
+            claims.build_succeeded(host_id)
+        Port.objects.filter(instance__in=[boot.instance.pk for boot in operations]).update(status="ACTIVE")
 
     def try_again(self, error: Exception) -> bool:
         """A host that failed goes onto the tried list; the next one gets its turn."""

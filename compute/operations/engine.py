@@ -23,7 +23,6 @@ from compute.models.states import TaskState, VmState
 from compute.operations.calls import Calls
 from compute.operations.doorbell import ring
 from compute.operations.journal import Journal
-from compute.operations.leases import Lost
 from compute.operations.sealing import seal, unseal
 from portal.compiled import Rows, given
 from portal.identity.actor import Actor
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 _ACTION = Rows(lambda: Action.objects.filter(**given(Action, "pk")))
 _INSTANCE = Rows(lambda: Instance.objects.filter(**given(Instance, "pk")))
-_LIVING_INSTANCE = Rows(lambda: Instance.objects.alive().filter(**given(Instance, "pk")))
 
 # How often a request looks again when another one came between its looks.
 LOOKS = 2
@@ -153,12 +151,10 @@ class Operation:
         self.action.progress.update(progress)
         _ACTION.update({"progress": self.action.progress}, pk=self.action.pk)
 
-    def set_instance(self, *, still_there: bool = False, **fields: Any) -> None:
-        """Change fields of the instance, in the row and in hand. ``still_there``: raise Lost if it is deleted."""
+    def set_instance(self, **fields: Any) -> None:
+        """Change fields of the instance, in the row and in hand."""
         self.lease.check()
-        rows = _LIVING_INSTANCE if still_there else _INSTANCE
-        if not rows.update({"updated_at": timezone.now(), **fields}, pk=self.instance.pk) and still_there:
-            raise Lost("the instance is deleted already")
+        _INSTANCE.update({"updated_at": timezone.now(), **fields}, pk=self.instance.pk)
         for name, value in fields.items():
             setattr(self.instance, name, value)
 
@@ -204,6 +200,12 @@ class Operation:
 
     def completed(self) -> None:
         """Runs in the transaction of success: what must change together with the instance's state."""
+
+    @staticmethod
+    def completed_together(operations: Sequence[Any]) -> None:
+        """The same of several operations of this kind that succeed in one transaction."""
+        for operation in operations:
+            operation.completed()
 
     def failed(self) -> None:
         """Runs in the transaction that ends it after its undo, failed or cancelled: what must change with that."""

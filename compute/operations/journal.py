@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from compute.models import Action, Event
-from portal.compiled import insert
+from portal.compiled import insert, update_each
 
 if TYPE_CHECKING:
     from compute.models import Instance
+
+ENDS_WITH = ("finished_at", "result", "message", "traceback", "host")
 
 
 class Journal:
@@ -62,11 +64,6 @@ class Journal:
 def write(journals: Iterable[Journal], begun: Sequence[Event] = ()) -> None:
     """Write how the last steps of these ended, and that others begin."""
     if ended := [one.last for one in journals if one.last is not None]:
-        Event.objects.bulk_create(
-            ended,
-            update_conflicts=True,
-            unique_fields=["id"],
-            update_fields=["finished_at", "result", "message", "traceback", "host"],
-        )
+        update_each(Event, ENDS_WITH, {one.pk: [getattr(one, name) for name in ENDS_WITH] for one in ended})
     if begun:
         insert(*begun)

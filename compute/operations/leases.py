@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 ONE_MORE = {"attempts": F("attempts") + 1}
 
 
-def _free() -> QuerySet[Action]:
+def _free() -> QuerySet[Action, Any]:
     """An open action that nobody is at any more."""
     (overdue,) = given(Action, lease_until="now").values()
     rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=overdue))
-    return rows.filter(state__in=OPEN_STATES, **given(Action, "pk"))
+    return rows.filter(state__in=OPEN_STATES, **given(Action, "pk")).values_list("pk")
 
 
 _FREE = Rows(_free, **ONE_MORE)
@@ -249,6 +249,8 @@ def _new_owner() -> str:
 
 def take(action_id: int) -> Lease | None:
     """The lease of an open action, or None: it is ended, or a live worker is at its instance."""
+    if not _FREE.exist(pk=action_id, now=timezone.now()):
+        return None  # whoever took on several at once is at it already, or was
     owner = _new_owner()
     for _ in range(2):
         with suppress(IntegrityError):  # another action of the instance has a lease

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, BinaryIO, ClassVar, cast
@@ -284,10 +285,12 @@ class Unshelve(Boot):
             **zone,
         }
 
-    def completed(self) -> None:
-        """The ports are in use, the image goes."""
-        super().completed()
-        copies.discard_unprotected(self.action.params["image"])
+    @staticmethod
+    def completed_together(operations: Sequence[Boot]) -> None:
+        """The ports are in use, the images go."""
+        Boot.completed_together(operations)
+        for unshelving in operations:
+            copies.discard_unprotected(unshelving.action.params["image"])
 
     def try_again(self, error: Exception) -> bool:
         """On another host, unless it is here."""

@@ -24,6 +24,7 @@ from compute.operations import leases
 from compute.operations.doorbell import ring_next
 from compute.operations.engine import Operation, Step
 from compute.operations.leases import Lost
+from portal.compiled import update_each
 from portal.requestid import working_on
 
 log = logging.getLogger(__name__)
@@ -222,11 +223,24 @@ def end(endings: Sequence[Ending]) -> None:
     # Of what succeeds: who asked for its end until now has asked in time.
     leases.end_all([one.lease for one in operations], wanted=first.state == ActionState.DONE, **fields)
     journal_of.write([one.journal for one in operations])
-    for one in endings:
-        # Where it shows no task of its own, the task under way, if there is one, is another's.
-        free = {"task_state": None} if one.operation.during is not None else {}
-        one.operation.set_instance(still_there=True, **{**free, **one.fields})
+    _set_instances(endings)
     announce_all("server", [(one.instance.pk, one.instance.project_id) for one in operations])
     if first.state == ActionState.DONE:
-        for operation in operations:
-            operation.completed()
+        type(first.operation).completed_together(operations)
+
+
+def _set_instances(endings: Sequence[Ending]) -> None:
+    """The instances get their final states. Raises Lost where one is deleted already."""
+    wanted = {}
+    for one in endings:
+        one.operation.lease.check()
+        # Where it shows no task of its own, the task under way, if there is one, is another's.
+        free = {"task_state": None} if one.operation.during is not None else {}
+        wanted[one.operation.instance] = {"updated_at": timezone.now(), **free, **one.fields}
+    for names in {tuple(fields) for fields in wanted.values()}:
+        these = {row.pk: tuple(fields.values()) for row, fields in wanted.items() if tuple(fields) == names}
+        if update_each(Instance, names, these, null="deleted_at") < len(these):
+            raise Lost("the instance is deleted already")
+    for instance, fields in wanted.items():
+        for name, value in fields.items():
+            setattr(instance, name, value)

@@ -154,14 +154,19 @@ def test_what_cannot_be_written_together_is_written_for_each(cloud, alice, ready
 def test_one_that_is_slow_goes_on_when_the_others_have_ended(cloud, alice, ready, monkeypatch) -> None:
     instances, ended = booting(alice, cloud), []
     monkeypatch.setattr(turns, "SLOW_SECONDS", 3600.0)
-    began, real = turns.Turn.go_on, Boot.completed
+    began, real = turns.Turn.go_on, Boot.completed_together
 
     def go_on(self: turns.Turn, error: Exception | None = None) -> None:
         began(self, error)
         self.slow = self.operation.instance.pk == instances[0].pk
 
     monkeypatch.setattr(turns.Turn, "go_on", go_on)
-    monkeypatch.setattr(Boot, "completed", lambda self: (ended.append(self.instance.pk), real(self))[1])
+
+    def completed_together(boots: Any) -> None:
+        ended.extend(boot.instance.pk for boot in boots)
+        real(boots)
+
+    monkeypatch.setattr(Boot, "completed_together", completed_together)
     together(instances)
     assert ended == [instances[1].pk, instances[2].pk, instances[0].pk]
 
