@@ -184,7 +184,7 @@ TEMPLATES = [
 ]
 
 _DATABASE_URL = os.environ.get("DATABASE_URL", f"sqlite:///{DATA_DIR / 'nacelle.sqlite3'}")
-# Each web request runs in a thread of its own, so connections are short-lived, or pooled.
+# A web request has a connection while its view runs, and then gives it back: they are short-lived, or pooled.
 _database: dict[str, Any] = dict(dj_database_url.parse(_DATABASE_URL, conn_max_age=0))
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     # Writers queue instead of failing; readers never wait; a commit need not reach the platter twice.

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import uvicorn
 from django.conf import settings
-from django.core.asgi import get_asgi_application
 from django.db import connections
 
 from compute.models import OPEN_STATES, Action
 from portal import asgi
 from portal.dashboard import live
+from portal.handler import Handler
 from tests.conftest import PASSWORD, Cloud
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -106,7 +106,7 @@ def server(transactional_db: None, cloud: Cloud, monkeypatch: pytest.MonkeyPatch
     settings.PUBLIC_URL = f"http://127.0.0.1:{port}"
     settings.CONSOLE_ORIGINS = [settings.PUBLIC_URL]
     monkeypatch.setattr("compute.operations.doorbell.async_task", lambda *args, **kwargs: None)
-    monkeypatch.setitem(asgi.application.application_mapping, "http", get_asgi_application())  # with these settings
+    monkeypatch.setitem(asgi.application.application_mapping, "http", Handler())  # with these settings
     monkeypatch.setattr(live, "tailer", live.Tailer())  # the last one belongs to an event loop that has ended
     running, workers = Server(asgi.application, port), Workers()
     yield running
