@@ -46,6 +46,7 @@ class Boot(Operation):
     in_menu = False
     cancellable = True
     most_together = 16
+    tried_ahead = False
     limit: ClassVar[timedelta] = timedelta(minutes=30)
 
     def schedule(self) -> None:
@@ -61,6 +62,8 @@ class Boot(Operation):
     def _place(self, wanted: Request) -> str:
         """Place this instance alone. Returns why nowhere; empty when it has a host."""
         self.lease.renew()  # whoever has taken over, or deleted the instance, would not know of this claim
+        if self.tried_ahead and self._has_host():
+            return ""
         placement = place(wanted)
         self.note(**_told(placement))
         if placement.host is None:
@@ -68,12 +71,20 @@ class Boot(Operation):
         self.set_instance(host=placement.host)
         return ""
 
+    def _has_host(self) -> bool:
+        """Whether the row has one: ``place_ahead`` was committed, and the connection broke before it heard so."""
+        self.instance.refresh_from_db(fields=["host"])
+        self.action.refresh_from_db(fields=["progress"])
+        return self.instance.host_id is not None
+
     @staticmethod
     def place_ahead(boots: Sequence[Boot]) -> None:
         """Place several at once. Those that fit nowhere are left to ``schedule``, which says why."""
         alone = [one for one in boots if one.instance.host_id is None and not siblings.is_first_try(one.action)]
         if not alone:
             return
+        for boot in alone:
+            boot.tried_ahead = True
         with transaction.atomic():
             leases.renew_all([boot.lease for boot in alone])  # as in ``_place``
             placements = place_many([boot.wanted() for boot in alone])
@@ -130,9 +141,10 @@ class Boot(Operation):
         """Read the cards of several at once, and give them their addresses as far as those are the next ones."""
         found = ports_of_all([boot.instance for boot in boots])
         for boot in boots:
-            boot._ports = found[boot.instance.pk]
             boot.lease.check()
         addresses.allocate_next([port for ports in found.values() for port in ports])
+        for boot in boots:  # if that failed, each reads anew what its cards have
+            boot._ports = found[boot.instance.pk]
 
     @staticmethod
     def read_images_ahead(boots: Sequence[Boot]) -> None:

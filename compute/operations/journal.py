@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from compute.models import Action, Event
+from compute.operations.leases import clock
 from portal.compiled import insert, update_each
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Journal:
         self._action = action
         self._instance = instance
         self._event: Event | None = None
+        self._since = 0.0
 
     @property
     def is_empty(self) -> bool:
@@ -39,7 +41,11 @@ class Journal:
 
     def went_on(self, event: Event) -> None:
         """This step is under way."""
-        self._event = event
+        self._event, self._since = event, clock()
+
+    def seconds(self) -> float:
+        """How long the step has been under way."""
+        return clock() - self._since
 
     def ended(self, result: str, message: str = "", details: str = "") -> None:
         """The step under way has ended; ``write`` writes it, with the next step's beginning."""

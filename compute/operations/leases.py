@@ -58,15 +58,16 @@ class Lease:
     """The right to work on one action. ``undoing``: what is done now takes the operation back.
 
     Its end is known here without a question to the database: ``lapsed`` is never later than what
-    others see there, provided that their clocks go as fast.
+    others see there, provided that their clocks go as fast. ``until``, by ``clock``, is taken before
+    the row is written for the same reason: the process may stand still in between.
     """
 
-    def __init__(self, action_id: int, owner: str) -> None:
+    def __init__(self, action_id: int, owner: str, until: float) -> None:
         self.action_id = action_id
         self.owner = owner
         self.undoing = False
         self._given_back = False
-        self._until = clock() + settings.LEASE_SECONDS
+        self._until = until
 
     def renew(self, **fields: Any) -> None:
         """Push the end further out, and write these fields of the action with it. Raises as ``renew_all``."""
@@ -253,8 +254,9 @@ def take(action_id: int) -> Lease | None:
         return None  # whoever took on several at once is at it already, or was
     owner = _new_owner()
     for _ in range(2):
+        until = clock() + settings.LEASE_SECONDS
         with suppress(IntegrityError):  # another action of the instance has a lease
-            return Lease(action_id, owner) if _take(action_id, owner) else None
+            return Lease(action_id, owner, until) if _take(action_id, owner) else None
         if not _end_overdue(action_id):
             break
     return None
@@ -272,8 +274,9 @@ def take_more(first: Lease, operation: str, most: int, workers: int) -> list[Lea
         waiting = list(free.order_by("pk").values_list("pk", flat=True)[: 2 * workers * most])
         taken = waiting[: min(most, len(waiting) // (2 * workers))]
         if taken:
+            until = clock() + settings.LEASE_SECONDS
             Action.objects.filter(pk__in=taken).update(**_taken(first.owner), **ONE_MORE)
-            return [Lease(action_id, first.owner) for action_id in taken]
+            return [Lease(action_id, first.owner, until) for action_id in taken]
     return []
 
 

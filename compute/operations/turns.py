@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.db import Error, transaction
 from django.utils import timezone
 
 from compute.models import ActionState, Instance, announce_all
@@ -94,24 +94,29 @@ class Turn:
             except Lost:
                 log.info("%s of %s: stopped, it is no longer wanted here", action.operation, action.instance_id)
             except Exception as unexpected:
+                log.exception("%s of %s: nobody expected this", action.operation, action.instance_id)
                 self.error = unexpected
             if self.write is None:
                 seconds = time.monotonic() - self._started
                 log.info("%s of %s left after %.3f s", action.operation, action.instance_id, seconds)
         self.slow = self.slow or time.monotonic() - began > SLOW_SECONDS
 
+    def let_go(self) -> None:
+        """Keep the lease alive no more: nobody works on it."""
+        self._kept.close()
+
     def leave(self) -> UUID | None:
         """Give the lease back. Returns the instance, if another operation may be at it now."""
-        self._kept.close()
         self.operation.lease.release()
         return None if self._waits else self.operation.instance.pk
 
 
 def work_through(operations: Sequence[Operation], work: Callable[[Operation], Work]) -> None:
     """Work on operations until each has ended, or waits. Raises what nobody expected of one, when all are through."""
-    turns = [Turn(operation, work(operation)) for operation in operations]
+    turns: list[Turn] = []
     errors: list[Exception] = []
     try:
+        turns += (Turn(operation, work(operation)) for operation in operations)
         for turn in turns:
             turn.go_on()
         while turns := _left(turns, errors):
@@ -132,18 +137,29 @@ def _left(turns: list[Turn], errors: list[Exception]) -> list[Turn]:
 
 
 def _leave(turns: Sequence[Turn]) -> None:
-    free = [instance_id for turn in turns if (instance_id := turn.leave())]
-    if free:
-        ring_next(free)
+    """Let all go, whatever the database says: what it does not hear of runs out, and the janitor rings."""
+    for turn in turns:
+        turn.let_go()
+    try:
+        if free := [instance_id for turn in turns if (instance_id := turn.leave())]:
+            ring_next(free)
+    except Error:
+        log.exception("%d leases were not given back; the janitor will ring", len(turns))
 
 
 def _next(turns: list[Turn]) -> list[list[Turn]]:
-    """Who is written next, those together that can be. What is slow comes when all others are through, on its own."""
+    """Who is written next, those together that can be. What is slow goes on when all others are through, on its own.
+
+    Until then it has its end told, if it has come to it; and while another slow one is at work, what is no longer
+    wanted is told so.
+    """
     groups: dict[tuple[Any, ...], list[Turn]] = {}
     for turn in turns:
-        if not turn.slow:
+        if not turn.slow or isinstance(turn.write, Ending):
             groups.setdefault(turn.place, []).append(turn)
-    return list(groups.values()) or [turns[:1]]
+    if groups:
+        return list(groups.values())
+    return [turns[:1], *([turn] for turn in turns[1:] if not turn.operation.still_wanted())]
 
 
 def _write(turns: list[Turn]) -> None:

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # A row that has killed this many workers is given up: something in it is deadly.
 MAX_ATTEMPTS = 10
+# A step that comes on so much later than its beginning was written asks first whether it is still wanted.
+LOOK_AGAIN_SECONDS = 1.0
 
 
 def perform(action_id: int, lane: str) -> None:
@@ -149,6 +151,8 @@ def _run_step(operation: Operation, step: Step) -> Generator[Write, None, None]:
     yield Beginning(operation, step)
     journal = operation.journal
     try:
+        if journal.seconds() > LOOK_AGAIN_SECONDS or operation.lease.lapsed():  # others of its turn came before it
+            operation.lease.renew()
         step.run(operation)
     except (Lost, AnotherLane):
         journal.ended("", "stopped here")

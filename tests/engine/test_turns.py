@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ from compute import reconciliation
 from compute.errors import ComputeError
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
-from compute.models import Action, Event, Instance
+from compute.models import Action, Event, Instance, Port, PortAddress
+from compute.networks import addresses
 from compute.operations import OPERATIONS, disks, leases, turns
 from compute.operations.boot import Boot
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import request
 from compute.operations.worker import perform
+from portal.compiled import Rows
 from tests.engine.test_kill import finish, perform_in_another_process
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,6 +57,10 @@ def ready(cloud: Any, alice: Any) -> None:
     request(OPERATIONS["delete"], first, alice.actor)
     perform(Action.objects.get(operation="delete").pk, "compute")
     Action.objects.all().delete()
+
+
+def not_heard_of(*_: Any) -> None:
+    raise OperationalError("server closed the connection unexpectedly")
 
 
 def states() -> Counter[str]:
@@ -186,3 +193,138 @@ def test_all_outlive_their_worker(cloud, alice, ready, settings, tmp_path: Path,
         assert (instance.vm_state, instance.task_state) == ("active", None)
     assert sorted(hypervisor_of(cloud.host).guests()) == sorted([first.pk, *(one.pk for one in instances)])
     assert reconciliation.differences() == []
+
+
+def test_what_the_database_does_not_hear_of_is_kept_by_nobody(cloud, alice, ready, monkeypatch) -> None:
+    instances, real = booting(alice, cloud), turns.write_together
+
+    def write_together(writes: Any) -> None:
+        if getattr(writes[0], "step", None) is Boot.steps[1]:
+            not_heard_of()
+        real(writes)
+
+    with monkeypatch.context() as away:
+        away.setattr(turns, "write_together", write_together)
+        away.setattr(leases.Lease, "release", not_heard_of)
+        together(instances)
+    assert leases.keeper._leases == []
+    assert Action.objects.exclude(lease_owner="").count() == 3
+    Action.objects.exclude(lease_owner="").update(lease_until="2020-01-01T00:00:00Z")
+    for instance in instances:
+        finish(instance)
+    assert states() == {"active": COUNT}
+    assert reconciliation.differences() == []
+
+
+def test_a_step_asks_again_when_those_before_it_took_long(cloud, alice, ready, monkeypatch, drain) -> None:
+    instances, late = booting(alice, cloud), leases.clock
+    real: Callable[..., None] = disks.create_root
+    built: list[Any] = []
+
+    def create_root(hypervisor: Any, layout: Any, image: Any) -> None:
+        built.append(layout.instance_id)
+        real(hypervisor, layout, image)
+        if layout.instance_id == instances[0].pk:
+            request(OPERATIONS["delete"], instances[1], alice.actor)
+            monkeypatch.setattr("compute.operations.journal.clock", lambda: late() + 10)
+
+    monkeypatch.setattr(disks, "create_root", create_root)
+    together(instances)
+    assert built == [instances[0].pk, instances[2].pk]
+    assert Event.objects.get(action__instance=instances[1], name="create_disks").message == "stopped here"
+    drain()
+    assert states() == {"active": COUNT - 1}
+    assert reconciliation.differences() == []
+
+
+def all_slow(monkeypatch: pytest.MonkeyPatch, from_step: str) -> None:
+    """From this step on each that is built is slow."""
+    began = turns.Turn.go_on
+
+    def go_on(self: turns.Turn, error: Exception | None = None) -> None:
+        step = getattr(self.write, "step", None)
+        began(self, error)
+        self.slow = self.slow or (step is not None and step.name == from_step)
+
+    monkeypatch.setattr(turns, "SLOW_SECONDS", 3600.0)
+    monkeypatch.setattr(turns.Turn, "go_on", go_on)
+
+
+def test_a_slow_one_that_is_deleted_while_another_is_at_work_leaves_at_once(cloud, alice, ready, monkeypatch) -> None:
+    instances = booting(alice, cloud)
+    all_slow(monkeypatch, "fetch_image")
+    left: list[Any] = []
+    real_leave, real_root = turns.Turn.leave, disks.create_root
+
+    def create_root(hypervisor: Any, layout: Any, image: Any) -> None:
+        if layout.instance_id == instances[0].pk:
+            request(OPERATIONS["delete"], instances[2], alice.actor)
+        real_root(hypervisor, layout, image)
+
+    monkeypatch.setattr(disks, "create_root", create_root)
+    monkeypatch.setattr(turns.Turn, "leave", lambda self: (left.append(self.operation.instance), real_leave(self))[1])
+    together(instances)
+    assert left == [instances[2], instances[0], instances[1]]
+
+
+def test_slow_ones_are_told_of_as_soon_as_they_have_ended(cloud, alice, ready, monkeypatch) -> None:
+    instances, seen = booting(alice, cloud), []
+    all_slow(monkeypatch, "spawn")
+    real = turns._next
+
+    def looked(waiting: list[turns.Turn]) -> list[list[turns.Turn]]:
+        found = real(waiting)
+        if any(turn.slow for turn in waiting):
+            seen.append([len(one) for one in found])
+        return found
+
+    monkeypatch.setattr(turns, "_next", looked)
+    together(instances)
+    assert seen == [[3]]
+
+
+def test_a_placement_that_was_committed_and_not_heard_of_is_found(cloud, alice, ready, monkeypatch) -> None:
+    def place_ahead(boots: Any) -> None:
+        Boot.place_ahead(boots)
+        for boot in boots:  # as they were before
+            boot.instance.host, boot.action.progress = None, {}
+        not_heard_of()
+
+    monkeypatch.setattr(Boot, "steps", (replace(Boot.steps[0], ahead=place_ahead), *Boot.steps[1:]))
+    together(booting(alice, cloud))
+    assert states()["active"] == 3
+    assert all(one.progress["placement"]["chosen"] for one in Action.objects.filter(state="done"))
+    cloud.host.refresh_from_db()
+    assert cloud.host.instances_used == 3
+    assert reconciliation.differences() == []
+
+
+def test_addresses_that_were_committed_and_not_heard_of_are_found(cloud, alice, ready, monkeypatch) -> None:
+    real = addresses.allocate_next
+
+    def allocate_next(ports: Any) -> None:
+        again = Port.objects.filter(pk__in=[port.pk for port in ports])
+        real(again.select_related("network").prefetch_related("addresses", "network__subnets"))
+        not_heard_of()
+
+    monkeypatch.setattr(addresses, "allocate_next", allocate_next)
+    together(booting(alice, cloud))
+    assert states()["active"] == 3
+    assert PortAddress.objects.count() == 3
+
+
+def test_a_lease_is_no_longer_than_its_row_says(cloud, alice, monkeypatch) -> None:
+    instances = booting(alice, cloud)
+    slept: list[float] = []
+    real, real_clock = Rows.update, leases.clock
+
+    def update(self: Any, *args: Any, **values: Any) -> int:
+        found = real(self, *args, **values)
+        slept.append(leases.settings.LEASE_SECONDS + 1)
+        return found
+
+    monkeypatch.setattr(Rows, "update", update)
+    monkeypatch.setattr(leases, "clock", lambda: real_clock() + sum(slept))
+    lease = leases.take(Action.objects.get(instance=instances[0]).pk)
+    assert lease is not None
+    assert lease.lapsed()
