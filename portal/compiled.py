@@ -8,11 +8,13 @@ else is asked as usual.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from typing import Any, Generic, TypeVar, cast
 
 from django.db import connection, transaction
+from django.db.backends.utils import CursorWrapper
 from django.db.models import Expression, Field, Model, QuerySet
 from django.db.models.sql import UpdateQuery
 
@@ -52,6 +54,34 @@ def _field(model: type[Model], name: str) -> Field[Any, Any]:
     return cast("Field[Any, Any]", model._meta.pk if name == "pk" else model._meta.get_field(name))
 
 
+@contextmanager
+def _prepared() -> Iterator[None]:
+    """Meanwhile PostgreSQL plans a statement once for a connection: to plan one costs it more than to run it.
+
+    Django's own cursors send the values within the statement, which is then another one each time. Where
+    statements are logged, they stay, as of a prepared one nothing could be logged.
+    """
+    if connection.vendor != "postgresql" or connection.queries_logged:
+        yield
+        return
+    from django.db.backends.postgresql.base import ServerBindingCursor  # without PostgreSQL's client there is none
+
+    connection.ensure_connection()
+    session = connection.connection
+    usual, session.cursor_factory = session.cursor_factory, ServerBindingCursor
+    try:
+        yield
+    finally:
+        session.cursor_factory = usual
+
+
+@contextmanager
+def _written() -> Iterator[CursorWrapper]:
+    """A cursor for what is written; what fails inside a transaction ends it, as elsewhere in Django."""
+    with transaction.mark_for_rollback_on_error(connection.alias), _prepared(), connection.cursor() as cursor:
+        yield cursor
+
+
 class Rows(Generic[T]):
     """Rows of a model that are always chosen in the same way. ``make`` gives the queryset, without prefetches.
 
@@ -66,7 +96,7 @@ class Rows(Generic[T]):
     # asking -----------------------------------------------------------------------------------------
     def rows(self, **values: Any) -> list[tuple[Any, ...]]:
         """As the database gives them, for comparing and counting."""
-        with connection.cursor() as cursor:
+        with _prepared(), connection.cursor() as cursor:
             cursor.execute(*self._sql(connection.vendor, self._select, values))
             return list(cursor.fetchall())
 
@@ -78,7 +108,8 @@ class Rows(Generic[T]):
         compiler, queryset = copy.copy(compiler), queryset.all()
         compiler.connection, compiler.as_sql = connection, lambda *_, **__: sql
         queryset.query.get_compiler = lambda *_, **__: compiler  # type: ignore[method-assign]  # of this copy
-        return list(queryset)
+        with _prepared():
+            return list(queryset)
 
     def first(self, **values: Any) -> T | None:
         """The first one."""
@@ -93,7 +124,7 @@ class Rows(Generic[T]):
         """Set these fields; one conditional UPDATE. Returns how many rows were changed."""
         named = {f"new {name}": value for name, value in fields.items()}
         sql = self._sql((connection.vendor, *fields), lambda: self._update(list(fields)), {**values, **named})
-        with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+        with _written() as cursor:
             cursor.execute(*sql)
             return int(cursor.rowcount)
 
@@ -126,7 +157,7 @@ def insert(*rows: M) -> None:
     """New rows of one model, in one statement. They learn their keys; signals are not sent."""
     sql, fields, key = _insert(type(rows[0]), len(rows), connection.vendor)
     values = [one.get_db_prep_save(one.pre_save(row, add=True), connection) for row in rows for one in fields]
-    with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+    with _written() as cursor:
         cursor.execute(sql, values)
         keys = cursor.fetchall() if key else []
     for row, made in zip(rows, keys, strict=False):
@@ -158,7 +189,7 @@ def update_each(model: type[Model], names: Sequence[str], values: Mapping[Any, S
         for row in each
         for value, one in zip(row, fields, strict=True)
     ]
-    with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+    with _written() as cursor:
         cursor.execute(sql, parameters)
         return int(cursor.rowcount)
 

@@ -194,7 +194,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-8000;",
     }
 else:
-    _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16}}
+    # Statements that are always the same are prepared at the second time (portal/compiled.py).
+    _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": 16}, "prepare_threshold": 1}
 DATABASES = {"default": _database}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
