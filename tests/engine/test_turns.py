@@ -21,6 +21,7 @@ from compute.models import Action, Event, Instance, Port, PortAddress
 from compute.networks import addresses
 from compute.operations import OPERATIONS, disks, leases, turns
 from compute.operations.boot import Boot
+from compute.operations.cancellation import cancel_action
 from compute.operations.create import BootRequest, create
 from compute.operations.engine import request
 from compute.operations.worker import perform
@@ -131,9 +132,38 @@ def test_one_that_is_deleted_meanwhile_concerns_no_other(cloud, alice, ready, mo
     monkeypatch.setattr(disks, "create_root", create_root)
     together(instances)
     assert states() == {"active": 2, "building": 4}
+    assert not Event.objects.filter(action__instance=instances[1], name="spawn").exists()
     drain()
     assert states() == {"active": COUNT - 1}
     assert sorted(hypervisor_of(cloud.host).guests()) == sorted(Instance.objects.alive().values_list("pk", flat=True))
+    assert reconciliation.differences() == []
+
+
+@pytest.mark.parametrize("verb", ["delete", "cancel"])
+def test_one_whose_end_is_asked_for_in_the_last_step_does_not_become_active(
+    cloud, alice, ready, monkeypatch, drain, verb: str
+) -> None:
+    instances, real = booting(alice, cloud), Boot.outcome
+
+    def outcome(self: Boot) -> dict[str, Any]:
+        if self.instance.pk == instances[0].pk:
+            if verb == "delete":
+                request(OPERATIONS["delete"], instances[1], alice.actor)
+            else:
+                cancel_action(alice.actor, instances[1], Action.objects.get(instance=instances[1]).request_id)
+        return real(self)
+
+    monkeypatch.setattr(Boot, "outcome", outcome)
+    together(instances)
+    one = Instance.objects.get(pk=instances[1].pk)
+    shown = ("building", "deleting") if verb == "delete" else ("error", None)
+    assert (one.vm_state, one.task_state) == shown
+    assert Action.objects.get(instance=one, operation="create").state == "cancelled"
+    assert states()["active"] == 2
+    drain()
+    assert sorted(hypervisor_of(cloud.host).guests()) == sorted(
+        Instance.objects.filter(vm_state="active").values_list("pk", flat=True)
+    )
     assert reconciliation.differences() == []
 
 
