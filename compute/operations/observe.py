@@ -20,10 +20,12 @@ from django.utils import timezone
 from compute.errors import ComputeError
 from compute.hypervisor.interface import PowerState as Seen
 from compute.models import Host, Instance, PowerState, VmState, announce
+from compute.models.instance import InstanceQuerySet
 from compute.operations.engine import Operation
 from compute.operations.engine import request as request_operation
 from compute.operations.power import HardReboot, KeepOff, Stop
 from compute.operations.record import record
+from portal.compiled import Rows, given
 from portal.identity.actor import SYSTEM
 from portal.requestid import new_request_id, working_on
 
@@ -61,24 +63,55 @@ _ASKED: dict[Rule, type[Operation]] = {Rule.STOP: Stop, Rule.KEEP_OFF: KeepOff}
 _GONE = (PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.NOSTATE)
 
 
+def _settled(*names: str) -> InstanceQuerySet:
+    """Instances that something may follow for, of the host and with what else is given."""
+    here = Instance.objects.alive().filter(task_state=None, **given(Instance, "host", *names))
+    return here.exclude(vm_state=VmState.BUILDING)
+
+
+# Most events are of operations under way, or tell what the row says already: so little is asked at first.
+_LITTLE = ("pk", "vm_state", "power_state", "updated_at")
+_SETTLED_ALL = Rows(lambda: _settled().values_list(*_LITTLE, named=True))
+_SETTLED_ONE = Rows(lambda: _settled("pk").values_list(*_LITTLE, named=True))
+_SETTLED_WHOLE = Rows(lambda: _settled("pk", "vm_state", "updated_at"))
+
+
 def observe(host: Host, instance_id: UUID, look: Look, *, at_start: bool = False) -> bool:
     """Compare an instance with its guest, and do what the rules say. True: something changed or was asked for.
 
     ``at_start``: the watch of this host begins. What the host no longer runs is then started again,
     where ``RESUME_GUESTS`` says so. Raises what ``look`` raises.
     """
-    instance = Instance.objects.alive().filter(pk=instance_id, host=host, task_state=None).first()
-    if instance is None or instance.vm_state == VmState.BUILDING:
+    row = _SETTLED_ONE.first(pk=instance_id, host=host)
+    if row is None:
         return False
-    seen = look(instance_id)
-    power = PowerState(int(seen)) if seen is not None else PowerState.NOSTATE
+    power = _power(look(instance_id))
+    if not _differs(row.vm_state, row.power_state, power, at_start):
+        return False
+    instance = _SETTLED_WHOLE.first(pk=row.pk, host=host, vm_state=row.vm_state, updated_at=row.updated_at)
+    if instance is None:
+        return False  # an operation came in between; what it did is an event of its own
     with working_on(new_request_id(), SYSTEM.user_name):
-        if at_start and settings.RESUME_GUESTS and instance.vm_state == VmState.ACTIVE and power in _GONE:
+        if _is_to_resume(instance.vm_state, power, at_start):
             return _ask(HardReboot, instance, power)
         rule = RULES.get((VmState(instance.vm_state), power))
         if rule in _ASKED:
             return _ask(_ASKED[rule], instance, power)
         return _write(instance, power, rule)
+
+
+def _power(seen: Seen | None) -> PowerState:
+    return PowerState(int(seen)) if seen is not None else PowerState.NOSTATE
+
+
+def _differs(vm_state: str, known: int, power: PowerState, at_start: bool) -> bool:
+    """Whether anything follows from what was seen: the row says something else, or a rule has more to do."""
+    rule = RULES.get((VmState(vm_state), power))
+    return power != known or rule not in (None, Rule.WARN) or _is_to_resume(vm_state, power, at_start)
+
+
+def _is_to_resume(vm_state: str, power: PowerState, at_start: bool) -> bool:
+    return at_start and settings.RESUME_GUESTS and vm_state == VmState.ACTIVE and power in _GONE
 
 
 def _ask(operation: type[Operation], instance: Instance, power: PowerState) -> bool:
@@ -127,12 +160,8 @@ def observe_all(host: Host, seen: dict[UUID, Seen], look: Look, *, at_start: boo
 
     ``seen`` is what runs; ``look`` is asked again about those that differ.
     """
-    here = Instance.objects.alive().filter(host=host, task_state=None).exclude(vm_state=VmState.BUILDING)
     changed = 0
-    for instance_id, power, vm_state in here.values_list("pk", "power_state", "vm_state"):
-        now = PowerState(int(seen.get(instance_id) or 0))
-        rule = RULES.get((VmState(vm_state), now))
-        resumed = at_start and vm_state == VmState.ACTIVE and now in _GONE
-        if now != power or rule not in (None, Rule.WARN) or resumed:
-            changed += observe(host, instance_id, look, at_start=at_start)
+    for row in _SETTLED_ALL.all(host=host):
+        if _differs(row.vm_state, row.power_state, _power(seen.get(row.pk)), at_start):
+            changed += observe(host, row.pk, look, at_start=at_start)
     return changed
