@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
-from django.db.models import Expression, Field, Model, QuerySet
+from django.db.models import DateTimeField, Expression, Field, Model, QuerySet
 from django.db.models.sql import UpdateQuery
 
 M = TypeVar("M", bound=Model)
@@ -48,6 +48,11 @@ def given(model: type[Model], *names: str, **renamed: str) -> dict[str, Given]:
 def _as_saved(value: Any, field: Field[Any, Any]) -> Any:
     """A row stands for its key."""
     return value.prepare_database_save(field) if isinstance(value, Model) else value
+
+
+def moment(name: str) -> Given:
+    """A moment that each run gives by this name, to compare with."""
+    return Given(name, DateTimeField())
 
 
 def _field(model: type[Model], name: str) -> Field[Any, Any]:

@@ -21,7 +21,7 @@ from typing import IO
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import Expression, F, Q, QuerySet
 from django.utils import timezone
 
 from compute.errors import ComputeError
@@ -29,6 +29,7 @@ from compute.hosts.fence_methods import Prepared, method_named, prepared
 from compute.hosts.history import note
 from compute.models import Fencing, FencingState, Host, HostState, announce
 from compute.models.fencing import OPEN_FENCINGS
+from portal.compiled import Rows, moment
 from portal.requestid import working_on
 
 log = logging.getLogger(__name__)
@@ -53,23 +54,27 @@ class Lost(Exception):
 
 def sweep() -> int:
     """Begin what nobody is at, each in a thread of its own. Returns how many."""
-    waiting = Fencing.objects.filter(_free(), state__in=OPEN_FENCINGS)
     begun = 0
-    for key in waiting.values_list("pk", flat=True):
+    for key in _WAITING.all(now=timezone.now()):
         if owner := take(key):
             threading.Thread(target=_in_thread, args=(key, owner), name=f"fence-{key}", daemon=True).start()
             begun += 1
     return begun
 
 
-def _free() -> Q:
-    return Q(lease_owner="") | Q(lease_until__lt=timezone.now())
+def _free(now: datetime | Expression) -> Q:
+    return Q(lease_owner="") | Q(lease_until__lt=now)
+
+
+_WAITING = Rows(
+    lambda: Fencing.objects.filter(_free(moment("now")), state__in=OPEN_FENCINGS).values_list("pk", flat=True)
+)
 
 
 def take(fencing_id: int) -> str:
     """Take a fencing that nobody is at: the owner's name, or "" when somebody else has it."""
     owner = f"{os.getpid()}/{uuid.uuid4().hex[:12]}"
-    taken = Fencing.objects.filter(_free(), pk=fencing_id, state__in=OPEN_FENCINGS).update(
+    taken = Fencing.objects.filter(_free(timezone.now()), pk=fencing_id, state__in=OPEN_FENCINGS).update(
         state=FencingState.RUNNING, lease_owner=owner, lease_until=_lease_end(), attempts=F("attempts") + 1
     )
     return owner if taken else ""

@@ -31,6 +31,7 @@ from compute.operations.schedules import run_due
 from compute.operations.shelve import offload_due
 from compute.operations.soft_delete import reclaim
 from compute.statistics import rolling
+from portal.compiled import Rows
 from portal.identity.models import RevokedToken
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,9 @@ CHANGES_KEPT = timedelta(hours=1)
 MESSAGES_KEPT = timedelta(days=7)
 PRUNE_SECONDS = 300.0
 RECLAIM_LOOK_SECONDS = 5.0
+
+_SEEN = ("uri", "state", "silent_since", "last_seen_at", "fenced_at")
+_HOSTS = Rows(lambda: Host.objects.order_by("pk").only(*_SEEN))
 
 
 class Watcher:
@@ -94,9 +98,8 @@ class Watcher:
 
     def _keep_watches(self) -> None:
         """A watch for each host; one that has ended, or whose host has another URI now, is begun anew."""
-        seen = ("pk", "uri", "state", "silent_since", "last_seen_at", "fenced_at")
         self._looked_at = time.monotonic()
-        self._rows = {row.pk: row for row in Host.objects.order_by("pk").only(*seen)}
+        self._rows = {row.pk: row for row in _HOSTS.all()}
         for pk, row in self._rows.items():
             watch = self.watches.get(pk)
             if watch is not None and watch.host.uri != row.uri:

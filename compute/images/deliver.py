@@ -23,6 +23,7 @@ from compute.hosts.liveness import check_answers
 from compute.hypervisor.interface import HypervisorError
 from compute.images import store
 from compute.models import Aggregate, Host, Image, ImageDelivery, ImageStatus, announce
+from portal.compiled import Rows, moment
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
@@ -62,10 +63,13 @@ def _usable(actor: Actor, key: UUID) -> Image:
     return image
 
 
+_DUE = Rows(lambda: ImageDelivery.objects.filter(next_at__lte=moment("now")).values_list("pk", flat=True)[:100])
+
+
 def sweep() -> int:
     """Ring for what nobody is at. Returns how many; a queue that does not answer is asked again at the next sweep."""
     now = timezone.now()
-    waiting = list(ImageDelivery.objects.filter(next_at__lte=now).values_list("pk", flat=True)[:100])
+    waiting = _DUE.all(now=now)
     for key in waiting:
         # Rung once: whoever answers takes it, and if nobody does it is rung again.
         ImageDelivery.objects.filter(pk=key, next_at__lte=now).update(next_at=now + FIRST_PAUSE)

@@ -23,7 +23,8 @@ WAIT_SECONDS = 15.0
 POLL_SECONDS = 0.1
 
 
-_DUE = Rows(lambda: NetworkRemoval.objects.filter(**given(NetworkRemoval, "host")).values_list("pk")[:1])
+_DUE = Rows(lambda: NetworkRemoval.objects.filter(**given(NetworkRemoval, "host")))
+_ANY_DUE = Rows(lambda: NetworkRemoval.objects.filter(**given(NetworkRemoval, "host")).values_list("pk")[:1])
 
 
 def schedule(network_id: UUID) -> None:
@@ -39,13 +40,13 @@ def are_pending(network_id: UUID) -> bool:
 
 def remove_due(host: Host, hypervisor: Hypervisor) -> int:
     """Remove what is to go from this host and nobody else is at. Returns how many. Raises HypervisorError."""
-    return sum(_remove(one, hypervisor) for one in NetworkRemoval.objects.filter(host=host))
+    return sum(_remove(one, hypervisor) for one in _DUE.all(host=host))
 
 
 def clear(host: Host, hypervisor: Hypervisor) -> None:
     """Remove what is to go from this host, and wait for what somebody else is removing. Raises HypervisorError."""
     deadline = time.monotonic() + WAIT_SECONDS
-    while _DUE.exist(host=host):
+    while _ANY_DUE.exist(host=host):
         if not remove_due(host, hypervisor):
             if time.monotonic() > deadline:
                 raise Busy("A network that was deleted is still being taken off the host.")

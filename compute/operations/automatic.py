@@ -33,6 +33,7 @@ from compute.models import (
 )
 from compute.models.fencing import OPEN_FENCINGS
 from compute.operations.relocations import evacuate_host
+from portal.compiled import Rows
 from portal.identity.actor import SYSTEM
 from portal.requestid import new_request_id, working_on
 
@@ -42,6 +43,7 @@ LOOK_SECONDS = 2.0
 MOST_FENCINGS = 3
 FENCE_AGAIN = timedelta(minutes=1)
 KIND = str(RelocationKind.EVACUATION)
+_EVACUATED = Rows(lambda: Aggregate.objects.filter(metadata__has_key=EVACUATE_KEY))
 NO_METHOD = "It is not evacuated by itself: it has no fence method. Fence it by hand."
 GIVEN_UP = f"It is not evacuated by itself: fencing it has failed {MOST_FENCINGS} times. Fence it by hand."
 
@@ -49,7 +51,7 @@ GIVEN_UP = f"It is not evacuated by itself: fencing it has failed {MOST_FENCINGS
 def delays() -> dict[int, int]:
     """The hosts that are to be evacuated by themselves, with how many seconds they must be down."""
     found: dict[int, int] = {}
-    for aggregate in Aggregate.objects.filter(metadata__has_key=EVACUATE_KEY).prefetch_related("hosts"):
+    for aggregate in _EVACUATED.all():
         if aggregate.evacuates:
             for host in aggregate.hosts.all():
                 found[host.pk] = min(aggregate.evacuates_after, found.get(host.pk, aggregate.evacuates_after))

@@ -15,12 +15,14 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django_q.brokers import get_broker
 from django_q.tasks import async_task
 
 from compute.models import OPEN_STATES, Action, Host
+from compute.models.host import heard_of_since
+from portal.compiled import Rows, moment
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,28 @@ UNTOUCHED = timedelta(seconds=5)
 UNTOUCHED_WHILE_BUSY = timedelta(seconds=30)
 # One whose host does not answer waits in its row, and is looked at now and then: it may be past its limit.
 UNTOUCHED_WHILE_SILENT = timedelta(seconds=30)
+
+
+def _untouched() -> QuerySet[Action]:
+    idle = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=moment("touched"))
+    return idle.exclude(lease_until__gt=moment("now"))
+
+
+_ANY_UNTOUCHED = Rows(lambda: _untouched().values_list("pk")[:1])
+
+
+@functools.cache
+def _waiting(busy: tuple[str, ...]) -> Rows[Action]:
+    """Those to ring for. ``busy``: the operations that begin in a lane whose queue has bells."""
+
+    def make() -> QuerySet[Action]:
+        up = Host.objects.up(moment("heard")).filter(silent_since=None)
+        answering = Q(instance__host=None) | Q(instance__host__in=up)
+        rows = _untouched().filter(answering | Q(updated_at__lt=moment("touched while silent")) | ~Q(cancelled_by=""))
+        behind = Q(attempts=0, updated_at__gt=moment("touched while busy"), operation__in=busy)
+        return rows.exclude(behind).order_by("id")[:500]
+
+    return Rows(make)
 
 
 def ring(action_id: int, lane: str, limit: timedelta) -> None:
@@ -72,12 +96,12 @@ def ring_next(instance_ids: Iterable[UUID]) -> None:
         ring_for(action)
 
 
-def _of_busy_lanes() -> list[str]:
+def _of_busy_lanes() -> tuple[str, ...]:
     """The operations that begin in a lane whose queue has bells that no worker has come to yet."""
     from compute.operations import OPERATIONS
 
     is_busy = functools.cache(_is_busy)
-    return [name for name, operation in OPERATIONS.items() if is_busy(operation.lane)]
+    return tuple(name for name, operation in OPERATIONS.items() if is_busy(operation.lane))
 
 
 def _is_busy(lane: str) -> bool:
@@ -91,14 +115,12 @@ def _is_busy(lane: str) -> bool:
 def sweep() -> int:
     """The janitor: ring for every open action that no live worker holds. Returns how many."""
     now = timezone.now()
-    idle = Action.objects.filter(state__in=OPEN_STATES, updated_at__lt=now - UNTOUCHED).exclude(lease_until__gt=now)
-    answering = Q(instance__host=None) | Q(instance__host__in=Host.objects.up().filter(silent_since=None))
-    waiting = idle.filter(answering | Q(updated_at__lt=now - UNTOUCHED_WHILE_SILENT) | ~Q(cancelled_by=""))
-    if waiting.filter(attempts=0).exists():
-        young = now - UNTOUCHED_WHILE_BUSY
-        waiting = waiting.exclude(attempts=0, updated_at__gt=young, operation__in=_of_busy_lanes())
+    moments = {"now": now, "touched": now - UNTOUCHED, "heard": heard_of_since()}
+    if not _ANY_UNTOUCHED.exist(**moments):
+        return 0
+    moments |= {"touched while silent": now - UNTOUCHED_WHILE_SILENT, "touched while busy": now - UNTOUCHED_WHILE_BUSY}
     rung = 0
-    for action in waiting.order_by("id")[:500]:
+    for action in _waiting(_of_busy_lanes()).all(**moments):
         Action.objects.filter(pk=action.pk).update(updated_at=now)
         try:
             ring_for(action)

@@ -33,6 +33,7 @@ from compute.operations.live_migration import LiveMigration
 from compute.operations.resize import Migrate
 from compute.operations.resize_end import ConfirmResize
 from compute.operations.ways_off import Way
+from portal.compiled import Rows
 from portal.identity.actor import SYSTEM
 from portal.identity.policy import Forbidden
 from portal.requestid import new_request_id, working_on
@@ -41,10 +42,12 @@ log = logging.getLogger(__name__)
 
 LOOK_AGAIN = timedelta(seconds=5)  # at an instance that waits for something
 
+_RUNNING = Rows(lambda: Relocation.objects.filter(state=RelocationState.RUNNING).select_related("host"))
+
 
 def advance() -> int:
     """Every relocation that runs, one step further. Returns how many there are."""
-    running = list(Relocation.objects.filter(state=RelocationState.RUNNING).select_related("host"))
+    running = _RUNNING.all()
     for relocation in running:
         with working_on(relocation.request_id, relocation.user_name or "watcher"):
             try:

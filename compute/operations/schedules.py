@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from compute.errors import ComputeError, Conflict, Invalid, NotFound, QuotaExceeded
@@ -32,6 +33,7 @@ from compute.operations.engine import request as request_operation
 from compute.operations.in_place import ON, CreateSnapshot
 from compute.operations.snapshot import CreateBackup
 from compute.schedule_times import Timing, zone_named
+from portal.compiled import Rows, moment
 from portal.identity.actor import Actor, actor_on_project
 from portal.identity.models import User
 from portal.identity.policy import Forbidden, enforce
@@ -145,13 +147,20 @@ def _announce(schedule: SnapshotSchedule) -> None:
 
 
 # what the watcher does ------------------------------------------------------------------------------
+def _due() -> QuerySet[SnapshotSchedule]:
+    due = SnapshotSchedule.objects.filter(enabled=True, try_at__lte=moment("now"), instance__deleted_at=None)
+    due = due.exclude(instance__vm_state=VmState.SOFT_DELETED).order_by("try_at")
+    return due.select_related("instance__project__domain")[:100]
+
+
+_DUE = Rows(_due)
+
+
 def run_due() -> int:
     """Ask for all that is due. Returns for how many. What is soft-deleted waits until it is restored."""
     now = timezone.now()
-    due = SnapshotSchedule.objects.filter(enabled=True, try_at__lte=now, instance__deleted_at=None)
-    due = due.exclude(instance__vm_state=VmState.SOFT_DELETED).order_by("try_at")
     ran = 0
-    for schedule in due.select_related("instance__project__domain")[:100]:
+    for schedule in _DUE.all(now=now):
         with working_on(new_request_id(), "schedule"):
             try:
                 ran += _run(schedule, now)

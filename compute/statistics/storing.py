@@ -11,6 +11,9 @@ from django.db import transaction
 from compute.models import Host, Instance, Reading, Sample, Series
 from compute.statistics.packing import Values, pack_sample
 from compute.statistics.rates import Readings
+from portal.compiled import Rows, given, insert
+
+_READING = Rows(lambda: Reading.objects.filter(**given(Reading, "host")))
 
 
 def series_of(host: Host, guests: Iterable[UUID]) -> dict[UUID, tuple[int, int]]:
@@ -31,12 +34,14 @@ def _known(host: Host, instances: Iterable[UUID]) -> dict[UUID, int]:
 
 def write(host: Host, at: int, values: Values, instances: Mapping[int, Values], readings: Readings) -> None:
     """Keep a sample, and the counters as they stand. Raises IntegrityError when the host was removed."""
-    now = Reading(host=host, at=at, counters=_plain(readings))
+    counters = _plain(readings)
     with transaction.atomic():
-        Sample.objects.create(host=host, at=at, values=pack_sample(values, instances))
-        Reading.objects.bulk_create(
-            [now], update_conflicts=True, unique_fields=["host"], update_fields=["at", "counters"]
-        )
+        insert(Sample(host=host, at=at, values=pack_sample(values, instances)))
+        if not _READING.update({"at": at, "counters": counters}, host=host):
+            now = Reading(host=host, at=at, counters=counters)
+            Reading.objects.bulk_create(
+                [now], update_conflicts=True, unique_fields=["host"], update_fields=["at", "counters"]
+            )
 
 
 def _plain(readings: Readings) -> dict[str, object]:
