@@ -33,7 +33,7 @@ class FakeAdoption(FakeGuests):
     @question
     def foreign(self) -> tuple[ForeignGuest, ...]:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             found = [_described(one) for one in state["guests"].values() if not one["managed"]]
         return tuple(sorted(found, key=lambda one: one.name))
 

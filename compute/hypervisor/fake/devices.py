@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -62,14 +62,14 @@ class FakeDevices(FakeGuests, FakeStorage):
             state["volumes"][target] = {"size": size, "format": "qcow2", "file_bytes": len(data)}
 
 
-def _guest(state: dict[str, Any], uuid: UUID) -> dict[str, Any]:
+def _guest(state: Mapping[str, Any], uuid: UUID) -> dict[str, Any]:
     if str(uuid) not in state["guests"]:
         raise Gone(f"There is no guest {uuid}.")
     guest: dict[str, Any] = state["guests"][str(uuid)]
     return guest
 
 
-def _unsaved(state: dict[str, Any], uuid: UUID) -> dict[str, Any]:
+def _unsaved(state: Mapping[str, Any], uuid: UUID) -> dict[str, Any]:
     """The guest, whose devices may change. Raises Gone, and Busy: saved memory knows its devices."""
     guest = _guest(state, uuid)
     if guest["saved"]:

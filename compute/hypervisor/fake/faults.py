@@ -149,15 +149,21 @@ def _named(value: Any) -> str:
 
 def _due(state: State, name: str) -> list[dict[str, Any]]:
     """Count the call, and find what shall happen to it. Raises Unreachable if the host is down."""
+    faults, down = state.trouble()
+    due = _counted(state, name) if any(fault["verb"] in (name, "*") for fault in faults) else []
+    if down:
+        raise interface.Unreachable(down)
+    return due
+
+
+def _counted(state: State, name: str) -> list[dict[str, Any]]:
+    due = []
     with state.change() as values:
-        due = []
         for fault in values["faults"]:
             if fault["verb"] in (name, "*"):
                 fault["seen"] += 1
                 if fault["call"] <= fault["seen"] < fault["call"] + fault["times"]:
                     due.append(fault)
-    if values["down"]:
-        raise interface.Unreachable(values["down"])
     return due
 
 
@@ -174,5 +180,5 @@ def _strike(state: State, faults: list[dict[str, Any]], when: str) -> None:
 
 
 def _is_healed(state: State, fault_id: str) -> bool:
-    with state.change() as values:
-        return all(fault["id"] != fault_id for fault in values["faults"])
+    faults, _ = state.trouble()
+    return all(fault["id"] != fault_id for fault in faults)

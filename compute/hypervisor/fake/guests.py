@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -68,20 +68,20 @@ class FakeGuests(FakeHost):
     @question
     def guests(self) -> dict[UUID, Observed]:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             return {UUID(uuid): _observed(UUID(uuid), guest) for uuid, guest in state["guests"].items()}
 
     @question
     def guest(self, uuid: UUID) -> Observed | None:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             guest = state["guests"].get(str(uuid))
             return _observed(uuid, guest) if guest else None
 
     @question
     def guest_usage(self) -> dict[UUID, GuestUsage]:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             guests = {UUID(uuid): guest for uuid, guest in state["guests"].items()}
         return {
             uuid: usage_of(guest, time.time() - guest["since"])
@@ -96,7 +96,7 @@ class FakeGuests(FakeHost):
             self._check_disks(state, guest)
             old = NEW | state["guests"].get(str(guest.uuid), {})
             state["guests"][str(guest.uuid)] = old | defined(guest)
-        self._tell(guest.uuid, GuestEventKind.DEFINED)
+            self._tell(guest.uuid, GuestEventKind.DEFINED)
 
     @verb
     def start(self, uuid: UUID) -> None:
@@ -109,7 +109,7 @@ class FakeGuests(FakeHost):
             guest.update(power=PowerState.RUNNING, since=time.time(), log=log, saved=False, crossing="")
             sizes = {what: guest[what] for what in ("vcpus", "memory_mb")}
             guest["live"] = sizes | {f"max_{what}": guest[f"max_{what}"] or now for what, now in sizes.items()}
-        self._tell(uuid, GuestEventKind.STARTED)
+            self._tell(uuid, GuestEventKind.STARTED)
 
     @verb
     def stop(self, uuid: UUID, grace: float, should_go_on: Callable[[], bool] = lambda: True) -> None:
@@ -196,7 +196,7 @@ class FakeGuests(FakeHost):
         with self._changing(uuid) as (guest, _):
             return dict(guest["passwords"])
 
-    def _check_disks(self, state: dict[str, Any], guest: Guest) -> None:
+    def _check_disks(self, state: Mapping[str, Any], guest: Guest) -> None:
         for disk in guest.disks:
             if disk.volume not in state["volumes"]:
                 raise Gone(f"The host has no volume {disk.volume!r}.")
@@ -210,7 +210,7 @@ class FakeGuests(FakeHost):
             guest.update(power=power, just_arrived=False)
         self._tell(uuid, kind)
 
-    def _take_memory(self, guest: dict[str, Any], guests: list[dict[str, Any]]) -> None:
+    def _take_memory(self, guest: dict[str, Any], guests: Iterable[dict[str, Any]]) -> None:
         used = sum(one["memory_mb"] for one in guests if one["power"] in ON)
         if used + guest["memory_mb"] > self._size("memory", 16_384):
             raise NoSpace("cannot set up guest memory")
@@ -239,12 +239,12 @@ class FakeGuests(FakeHost):
         self._tell(uuid, GuestEventKind.STOPPED)
 
     @contextmanager
-    def _changing(self, uuid: UUID) -> Iterator[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    def _changing(self, uuid: UUID) -> Iterator[tuple[dict[str, Any], Iterable[dict[str, Any]]]]:
         """The guest, to be changed, and all guests. Raises Gone."""
         with self._state.change() as state:
             if str(uuid) not in state["guests"]:
                 raise Gone(f"There is no guest {uuid}.")
-            yield state["guests"][str(uuid)], list(state["guests"].values())
+            yield state["guests"][str(uuid)], state["guests"].values()
 
     def _tell(self, uuid: UUID, kind: GuestEventKind) -> None:
         self._state.note("event", f"{uuid} {kind}")
@@ -290,21 +290,21 @@ class FakeConsoles(FakeGuests):
     @question
     def console_log(self, uuid: UUID, max_bytes: int = 102_400) -> bytes:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             log: str = state["guests"].get(str(uuid), {}).get("log", "")
         return log.encode()[-max_bytes:] if max_bytes > 0 else b""
 
     @question
     def console_logs(self) -> set[UUID]:
         """See the interface. None outlives its guest."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             return set(map(UUID, state["guests"]))
 
     def _running(self, uuid: UUID) -> int:
         """The guest's place among all. Raises Gone, and Busy if it is off."""
         with self._changing(uuid) as (guest, guests):
             check_on(guest)
-            return guests.index(guest)
+            return list(guests).index(guest)
 
 
 def check_on(guest: dict[str, Any]) -> None:

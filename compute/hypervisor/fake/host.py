@@ -70,7 +70,7 @@ class FakeHost(Faulty):
     @question
     def usage(self) -> HostUsage:
         """See the interface. Running guests use what they were given, a tenth of their CPU time."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             running = [guest for guest in state["guests"].values() if guest["power"] in ON]
             stored = sum(volume["size"] for volume in state["volumes"].values())
         total = time.monotonic() * self._size("vcpus", 8)
@@ -93,7 +93,7 @@ class FakeHost(Faulty):
         self._closed.set()
 
     def _watch(self, seen: int, on_event: Callable[[GuestEvent], None], on_lost: Callable[[str], None]) -> None:
-        version: int | None = -1
+        version: tuple[int, int] | None = (-1, 0)
         while not self._closed.wait(WATCH_SECONDS):
             if (now := self._state.version()) == version and now is not None:
                 continue
@@ -102,8 +102,7 @@ class FakeHost(Faulty):
                 uuid, kind = text.split()
                 on_event(GuestEvent(UUID(uuid), GuestEventKind(kind), "fake"))
                 seen = number
-            with self._state.change() as state:
-                reason = state["down"]
+            _, reason = self._state.trouble()
             if reason:
                 on_lost(reason)
                 return
@@ -139,7 +138,7 @@ class FakeNetworks(Faulty):
     @question
     def reservations(self) -> set[tuple[UUID, str]]:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             return {(UUID(network), mac) for network, macs in state["networks"].items() for mac in macs}
 
     @verb

@@ -24,7 +24,7 @@ class FakeInspection(FakeHost):
         size, free = self._size("disk", 1_000), self._size("free", 1_000)
         pool = PoolSeen("fake", options.get("pool", "dir"), "/fake", True, size * GIB, min(free, size) * GIB)
         lan = [NetworkSeen("lan", active=True, ours=False, ranges=(options["lan"],))] if "lan" in options else []
-        with self._state.change() as state:
+        with self._state.look() as state:
             ours = [NetworkSeen(f"nacelle-{uuid}", active=True, ours=True) for uuid in state["networks"]]
         return HostDetails(
             machine=Machine(vendor="Nacelle", product="Fake host", serial=self._state.name),

@@ -80,7 +80,7 @@ class FakeMigration(FakeGuests):
     @question
     def whereabouts(self, uuid: UUID) -> Whereabouts:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             guest = state["guests"].get(str(uuid))
         if guest is None:
             return Whereabouts.ABSENT
@@ -124,7 +124,7 @@ class FakeMigration(FakeGuests):
                 if str(nic.network) not in state["networks"]:
                     raise Gone(f"There is no network {nic.network}.")
             new = NEW | defined(guest) | {"power": PowerState.PAUSED, "crossing": "arriving"}
-            self._take_memory(new, list(state["guests"].values()))
+            self._take_memory(new, state["guests"].values())
             state["guests"][str(guest.uuid)] = new
         self._tell(guest.uuid, GuestEventKind.STARTED)
 

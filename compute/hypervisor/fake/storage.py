@@ -33,13 +33,13 @@ class FakeStorage(FakeHost):
     @question
     def volumes(self, prefix: str = "") -> dict[str, int]:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             return {name: one["size"] for name, one in state["volumes"].items() if name.startswith(prefix)}
 
     @question
     def has_base(self, volume: str) -> bool:
         """See the interface."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             return bool(state["volumes"].get(volume, {}).get("base"))
 
     @verb
@@ -117,7 +117,7 @@ class FakeStorage(FakeHost):
     @question
     def stored_bytes(self, volume: str) -> int:
         """See the interface. As if half of each volume were written, but for files that came whole."""
-        with self._state.change() as state:
+        with self._state.look() as state:
             if volume not in state["volumes"]:
                 raise Gone(f"The host has no volume {volume!r}.")
             one = state["volumes"][volume]
