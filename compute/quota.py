@@ -6,24 +6,38 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.db.models import F
+from django.db.models import BigIntegerField, F, QuerySet
 from django.db.models.functions import Greatest
 
 from compute.errors import Invalid, QuotaExceeded
 from compute.models import DEFAULT_LIMITS, Flavor, Instance, QuotaLimit, QuotaUsage, ServerGroup, announce
 from compute.models.quota import UNLIMITED
+from portal.compiled import Given, Rows, given
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
 
 COUNTED = ("instances", "cores", "memory_mb")
 # Nova's names of the resources in its answers.
 WIRE_NAMES = {"instances": "instances", "cores": "cores", "memory_mb": "ram"}
+NO_END = (1 << 63) - 1
+
+
+def _amounts(words: str) -> dict[str, Given]:
+    return {name: Given(f"{words} {name}", BigIntegerField()) for name in COUNTED}
+
+
+def _with_room() -> QuerySet[QuotaUsage, QuotaUsage]:
+    most = {f"{name}__lte": amount for name, amount in _amounts("most").items()}
+    return QuotaUsage.objects.filter(**given(QuotaUsage, "project"), **most)
+
+
+_WITH_ROOM = Rows(_with_room, **{name: F(name) + amount for name, amount in _amounts("more").items()})
+_LIMITS = Rows(lambda: QuotaLimit.objects.filter(**given(QuotaLimit, "project")).values_list("resource", "limit"))
 
 
 def limits(project_id: str) -> dict[str, int]:
     """Every limit of a project; -1 is no limit."""
-    own = dict(QuotaLimit.objects.filter(project_id=project_id).values_list("resource", "limit"))
-    return {**DEFAULT_LIMITS, **own}
+    return {**DEFAULT_LIMITS, **dict(_LIMITS.rows(project=project_id))}
 
 
 def usage(project_id: str) -> dict[str, int]:
@@ -54,15 +68,13 @@ def take(project_id: str, *, instances: int, cores: int, memory_mb: int) -> None
     """
     wanted = {"instances": instances, "cores": cores, "memory_mb": memory_mb}
     allowed = limits(project_id)
-    rows = QuotaUsage.objects.filter(project_id=project_id)
-    for name, amount in wanted.items():
-        if amount and allowed[name] != UNLIMITED:
-            rows = rows.filter(**{f"{name}__lte": allowed[name] - amount})
-    more = {name: F(name) + amount for name, amount in wanted.items()}
-    if rows.update(**more):
+    limited = {name for name, amount in wanted.items() if amount and allowed[name] != UNLIMITED}
+    most = {f"most {name}": allowed[name] - wanted[name] if name in limited else NO_END for name in COUNTED}
+    more = {f"more {name}": amount for name, amount in wanted.items()}
+    if _WITH_ROOM.update({}, project=project_id, **most, **more):
         return
     QuotaUsage.objects.get_or_create(project_id=project_id)  # the first time there is no row
-    if not rows.update(**more):
+    if not _WITH_ROOM.update({}, project=project_id, **most, **more):
         raise QuotaExceeded(_sentence(wanted, usage(project_id), allowed))
 
 

@@ -31,6 +31,7 @@ def _newest() -> QuerySet[PortAddress, str]:
 
 
 _NEWEST = Rows(_newest)
+_OF_MAC = Rows(lambda: Port.objects.filter(**given(Port, "mac")).values_list("pk").order_by())
 
 
 def new_mac() -> str:
@@ -49,9 +50,9 @@ def create_port(
 ) -> Port:
     """A port with a MAC of its own on a network, without an address yet."""
     mac = new_mac()
-    while Port.objects.filter(mac=mac).exists():
+    while _OF_MAC.exist(mac=mac):
         mac = new_mac()
-    return Port.objects.create(
+    port = Port(
         network=network,
         project_id=project_id,
         instance=instance,
@@ -61,6 +62,8 @@ def create_port(
         tag=tag,
         status="BUILD" if instance else "DOWN",
     )
+    insert(port)
+    return port
 
 
 def _candidates(subnet: Subnet, taken: set[str]) -> Iterator[str]:

@@ -15,16 +15,18 @@ from compute.networks.errors import (
     SecurityGroupInUse,
     SecurityGroupNotFound,
 )
+from portal.compiled import Rows, given
 from portal.identity.actor import Actor
 from portal.identity.models import Project
 from portal.identity.policy import enforce
 
 ETHERTYPES = ("IPv4", "IPv6")
+_DEFAULT = Rows(lambda: SecurityGroup.objects.filter(**given(SecurityGroup, "project"), name="default"))
 
 
 def default_group(project_id: str) -> SecurityGroup:
     """The project's group ``default``, made when first asked for, with Neutron's four rules."""
-    group = SecurityGroup.objects.filter(project_id=project_id, name="default").first()
+    group = _DEFAULT.first(project=project_id)
     if group is not None:
         return group
     try:

@@ -6,17 +6,27 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from compute.errors import Invalid
 from compute.models import Instance, Network, Port, SecurityGroup, Subnet, announce
 from compute.networks import addresses
 from compute.networks.errors import NetworkNotFound, PortInUse, PortNotFound
+from portal.compiled import Rows, given, insert
 from portal.identity.actor import Actor
 
 # What a guest has slots for besides its disks. Without an end, one server could take a shared network's addresses.
 MOST_CARDS = 16
+_WORN = Port.security_groups.through
+
+
+def _usable() -> QuerySet[Network, Network]:
+    visible = Network.objects.filter(Q(**given(Network, "project")) | Q(shared=True), external=False)
+    return visible.filter(Exists(Subnet.objects.filter(network=OuterRef("pk"))))
+
+
+_USABLE = Rows(_usable)
 
 
 @dataclass(frozen=True)
@@ -76,8 +86,7 @@ def _check_subnet(network: Network) -> None:
 
 def only_network(project_id: str) -> Network:
     """The network of a server that names none: the one of the project's own, or else the shared one. Raises Invalid."""
-    visible = Network.objects.filter(Q(project_id=project_id) | Q(shared=True), external=False)
-    usable = list(visible.filter(Exists(Subnet.objects.filter(network=OuterRef("pk")))))
+    usable = _USABLE.all(project=project_id)
     found = [network for network in usable if network.project_id == project_id] or usable
     if len(found) > 1:
         raise Invalid("Multiple possible networks found, use a Network ID to be more specific.", about="network")
@@ -100,7 +109,8 @@ def plug(instance: Instance, card: Card, groups: list[SecurityGroup], position: 
     )
     if card.address:
         addresses.allocate(port, card.address)
-    port.security_groups.add(*groups)
+    worn = {group.pk for group in groups}
+    insert(*[_WORN(port_id=port.pk, securitygroup_id=group) for group in worn])
     announce("port", port.pk, port.project_id)
     return port
 

@@ -36,12 +36,16 @@ from compute.networks.quota import check_ports_of_servers
 from compute.operations import siblings
 from compute.operations.boot import Boot
 from compute.operations.engine import new_action
+from portal.compiled import given, insert
 from portal.identity.actor import Actor
 from portal.identity.policy import enforce
+from portal.identity.visible import VisibleRows
 
 GIB = 1 << 30
 FORCED_HOST = "os_compute_api:servers:create:forced_host"
 REQUESTED_HOST = "compute:servers:create:requested_destination"
+_FLAVOR = VisibleRows(lambda actor: Flavor.objects.visible_to(actor).filter(**given(Flavor, "pk"), disabled=False))
+_IMAGE = VisibleRows(lambda actor: Image.objects.visible_to(actor).filter(**given(Image, "pk")))
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,7 @@ def _take_quota(project_id: str, wanted: BootRequest, flavor: Flavor) -> int:
 
 
 def _check(actor: Actor, wanted: BootRequest) -> _Checked:
-    flavor = Flavor.objects.visible_to(actor).filter(pk=wanted.flavor_id, disabled=False).first()
+    flavor = _FLAVOR.first(actor, pk=wanted.flavor_id)
     if flavor is None:
         raise Invalid(f"Flavor {wanted.flavor_id} could not be found.", about="flavor")
     image = usable_image(actor, wanted.image_id, flavor.memory_mb, flavor.disk_gb)
@@ -155,7 +159,7 @@ def usable_image(actor: Actor, image_id: str, memory_mb: int, disk_gb: int) -> I
     Raises Invalid, with Nova's sentences.
     """
     try:
-        image = Image.objects.visible_to(actor).filter(pk=UUID(str(image_id))).first()
+        image = _IMAGE.first(actor, pk=UUID(str(image_id)))
     except ValueError:
         image = None
     if image is None or image.status in (ImageStatus.DELETED, ImageStatus.PENDING_DELETE):
@@ -245,7 +249,7 @@ def _create_one(
         server_group=group,
     )
     instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
-    instance.save(force_insert=True)
+    insert(instance)
     _plug(instance, checked)
     sealed = {"admin_password": wanted.admin_password}
     new_action(Boot, instance, actor, {**_remembered(wanted, count), "secrets": sealed})

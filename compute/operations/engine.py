@@ -24,7 +24,7 @@ from compute.operations.calls import Calls
 from compute.operations.doorbell import ring
 from compute.operations.journal import Journal
 from compute.operations.sealing import seal, unseal
-from portal.compiled import Rows, given
+from portal.compiled import Rows, given, insert
 from portal.identity.actor import Actor
 from portal.identity.policy import allows, enforce
 from portal.requestid import current_request_id
@@ -270,7 +270,7 @@ def new_action(operation: type[Operation], instance: Instance, actor: Actor, par
     """The row of an operation, and its doorbell. For ``request`` and for creating an instance."""
     params = dict(params)
     secrets = {name: value for name, value in params.pop("secrets", {}).items() if value is not None}
-    action = Action.objects.create(
+    action = Action(
         instance=instance,
         operation=operation.name,
         request_id=current_request_id(),
@@ -281,6 +281,7 @@ def new_action(operation: type[Operation], instance: Instance, actor: Actor, par
         params=params,
         secret=seal(secrets) if secrets else "",
     )
+    insert(action)
     ring(action.pk, operation.lane, operation.limit)
     return action
 

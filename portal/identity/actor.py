@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
-from django.db.models import Exists, OuterRef, Q
+from django.db import DEFAULT_DB_ALIAS as ALIAS
+from django.db.models import Exists, OuterRef, QuerySet, Value
 
+from portal.compiled import Rows, given
 from portal.identity.models import Assignment, Project, Role, User
 
 
@@ -35,6 +38,19 @@ class Actor:
 SYSTEM = Actor(user_id="", user_name="nacelle", system=True, roles=frozenset({"admin", "manager", "member", "reader"}))
 
 
+def _roles(held: Any) -> QuerySet[Role, Any]:
+    """Each role, as often as it implies one, and whether it is held."""
+    return Role.objects.order_by("name").annotate(held=held).values_list("id", "name", "domain_id", "implies", "held")
+
+
+def _held(scope: str) -> Callable[[], QuerySet[Role, Any]]:
+    return lambda: _roles(Exists(Assignment.objects.filter(role=OuterRef("pk"), **given(Assignment, "user", scope))))
+
+
+_ROLES = Rows(lambda: _roles(Value(False)))
+_HELD = {scope: Rows(_held(scope)) for scope in ("project", "domain", "system")}
+
+
 @dataclass(frozen=True)
 class RoleGraph:
     """Every role, and which it implies: ids to ids."""
@@ -44,22 +60,25 @@ class RoleGraph:
     held: frozenset[str] = frozenset()
 
     @classmethod
-    def load(cls, held: Q | None = None) -> RoleGraph:
-        """All of it, in one query. ``held``: conditions on assignments; those roles are then ``held``."""
-        rows = Role.objects.order_by("name")
-        if held is not None:
-            rows = rows.annotate(held=Exists(Assignment.objects.filter(held, role=OuterRef("pk"))))
-        marked = rows.values_list("id", "name", "domain_id", "implies", "held" if held is not None else "id")
+    def load(cls) -> RoleGraph:
+        """All of it, in one query."""
+        return cls._of(_ROLES.rows())
+
+    @classmethod
+    def held_by(cls, user: User, **where: Any) -> RoleGraph:
+        """The same, and which roles are given to a user ``project=…``, ``domain=…`` or ``system=True``."""
+        (scope,) = where
+        return cls._of(_HELD[scope].rows(user=user, **where))
+
+    @classmethod
+    def _of(cls, rows: list[tuple[Any, ...]]) -> RoleGraph:
         roles: dict[str, Role] = {}
         implies: dict[str, list[str]] = {}
-        ids = set()
-        for role_id, name, domain_id, implied, mark in marked:
-            roles.setdefault(role_id, Role.from_db(rows.db, ["id", "name", "domain_id"], [role_id, name, domain_id]))
+        for role_id, name, domain_id, implied, _ in rows:
+            roles.setdefault(role_id, Role.from_db(ALIAS, ["id", "name", "domain_id"], [role_id, name, domain_id]))
             if implied is not None:
                 implies.setdefault(role_id, []).append(implied)
-            if held is not None and mark:
-                ids.add(role_id)
-        return cls(roles, implies, frozenset(ids))
+        return cls(roles, implies, frozenset(role_id for role_id, *_, held in rows if held))
 
     def expand(self, role_ids: Iterable[str]) -> list[Role]:
         """The roles of these ids and all that they imply, each once.
@@ -76,9 +95,9 @@ class RoleGraph:
         return [role for role_id, role in self.roles.items() if role_id in seen and role.domain_id is None]
 
 
-def effective_roles(held: Q) -> list[Role]:
-    """What the roles of these assignments amount to, implied ones included; by name. One query."""
-    graph = RoleGraph.load(held)
+def effective_roles(user: User, **where: Any) -> list[Role]:
+    """What a user's roles there (``RoleGraph.held_by``) amount to, implied ones included; by name. One query."""
+    graph = RoleGraph.held_by(user, **where)
     return graph.expand(graph.held)
 
 
@@ -86,7 +105,7 @@ def actor_on_project(user: User, project: Project) -> Actor | None:
     """The actor that a user is on a project; None without a role there, or where either is disabled."""
     if not (user.is_active and project.enabled and project.domain.enabled):
         return None
-    roles = effective_roles(Q(user=user, project=project))
+    roles = effective_roles(user, project=project)
     if not roles:
         return None
     return Actor(
@@ -102,7 +121,7 @@ def actor_on_project(user: User, project: Project) -> Actor | None:
 
 def actor_on_system(user: User) -> Actor | None:
     """The actor that a user is on the system as a whole; None without a role there, or when disabled."""
-    roles = effective_roles(Q(user=user, system=True)) if user.is_active else []
+    roles = effective_roles(user, system=True) if user.is_active else []
     if not roles:
         return None
     return Actor(

@@ -14,14 +14,26 @@ from typing import Any
 
 from django.conf import settings
 from django.core import signing
-from django.db.models import Exists, Q
+from django.db.models import Exists, Q, QuerySet
 from django.utils import timezone
 
+from portal.compiled import Rows, given
 from portal.identity.actor import Actor, RoleGraph
 from portal.identity.models import ApplicationCredential, Domain, Project, RevokedToken, Role, User
 
 SALT = "nacelle.token"
 MAX_LENGTH = 4096
+
+
+def _with_revoked() -> QuerySet[User, User]:
+    """The user, and whether the token, or the one that it was got from, was revoked."""
+    revoked = Q(**given(RevokedToken, audit_id="own")) | Q(**given(RevokedToken, audit_id="first"))
+    users = User.objects.select_related("domain").filter(**given(User, "pk"))
+    return users.annotate(revoked=Exists(RevokedToken.objects.filter(revoked)))
+
+
+_USER = Rows(_with_revoked)
+_PROJECT = Rows(lambda: Project.objects.select_related("domain").filter(**given(Project, "pk")))
 
 
 class InvalidToken(Exception):
@@ -148,11 +160,10 @@ def _token(user: User, scope: Scope, credential: ApplicationCredential | None, *
 
 
 def _user(payload: dict[str, Any]) -> User:
-    revoked = Exists(RevokedToken.objects.filter(audit_id__in=payload["a"]))
-    user = User.objects.select_related("domain").annotate(revoked=revoked).filter(pk=payload["u"]).first()
+    user = _USER.first(pk=payload["u"], own=payload["a"][0], first=payload["a"][-1])
     if user is None or user.token_stamp != payload["s"]:
         raise InvalidToken("the user is gone, or has a new password")
-    if user.revoked:
+    if user.revoked:  # type: ignore[attr-defined]  # an annotation
         raise InvalidToken("the token was revoked")
     _check_user(user)
     return user
@@ -176,7 +187,7 @@ def _credential(payload: dict[str, Any], user: User) -> ApplicationCredential | 
 def _scope(payload: dict[str, Any]) -> Scope:
     scope = Scope(system=bool(payload.get("y")))
     if "p" in payload:
-        scope = Scope(project=Project.objects.select_related("domain").filter(pk=payload["p"]).first())
+        scope = Scope(project=_PROJECT.first(pk=payload["p"]))
         if scope.project is None:
             raise InvalidToken("the project is gone")
     if "d" in payload:
@@ -196,14 +207,13 @@ def _check_scope(scope: Scope) -> None:
 
 def _roles(user: User, scope: Scope, credential: ApplicationCredential | None) -> list[Role]:
     if scope.project is not None:
-        held = Q(project=scope.project)
+        graph = RoleGraph.held_by(user, project=scope.project)
     elif scope.domain is not None:
-        held = Q(domain=scope.domain)
+        graph = RoleGraph.held_by(user, domain=scope.domain)
     elif scope.system:
-        held = Q(system=True)
+        graph = RoleGraph.held_by(user, system=True)
     else:
         return []
-    graph = RoleGraph.load(held & Q(user=user))
     roles = graph.expand(graph.held)
     if credential is not None:
         allowed = {role.id for role in graph.expand(role.id for role in credential.roles.all())}
