@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import total_ordering
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest
@@ -15,8 +15,7 @@ NOVA_HEADER = "X-OpenStack-Nova-API-Version"
 _FORM = re.compile(r"([1-9]\d{0,5})\.(0|[1-9]\d{0,5})", re.ASCII)
 
 
-@total_ordering
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Version:
     """A microversion, ``major.minor``; compares by number, not by text."""
 
@@ -24,15 +23,13 @@ class Version:
     minor: int
 
     @classmethod
+    @lru_cache(maxsize=512)
     def parse(cls, text: str) -> Version:
         """Read ``2.93``. Raises ValueError."""
         match = _FORM.fullmatch(text.strip())
         if match is None:
             raise ValueError(f"{text!r} is not a version")
         return cls(int(match[1]), int(match[2]))
-
-    def __lt__(self, other: Version) -> bool:
-        return (self.major, self.minor) < (other.major, other.minor)
 
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}"

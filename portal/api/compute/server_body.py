@@ -14,7 +14,7 @@ from rest_framework.exceptions import ParseError, ValidationError
 from compute.errors import Invalid
 from compute.networks.plugging import NetworkRequest
 from compute.operations.create import BootRequest
-from portal.api.body import Body, StrictBooleanField, StrictCharField, StrictIntegerField
+from portal.api.body import Body, StrictBooleanField, StrictCharField, StrictIntegerField, own
 from portal.api.compute.base import as_uuid
 from portal.api.compute.hints import KEYS, hints_of, place_of
 from portal.api.versions import Version, between
@@ -23,6 +23,7 @@ USER_DATA_CAP = 65_535
 TAGS_CAP = 50
 TAG = re.compile(r"[^,/]{1,60}")
 METADATA_KEY = re.compile(r"[a-zA-Z0-9\-_:. ]{1,255}")
+DISK_CONFIG = serializers.ChoiceField(["AUTO", "MANUAL"], required=False)
 HOST_NAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9\-]{0,61}[a-zA-Z0-9])?")
 
 
@@ -156,7 +157,7 @@ class ServerFields(Body):
     def get_fields(self) -> dict[str, Any]:
         """The wire's names with a colon in them cannot be attributes."""
         fields = super().get_fields()
-        fields["OS-DCF:diskConfig"] = serializers.ChoiceField(["AUTO", "MANUAL"], required=False)
+        fields["OS-DCF:diskConfig"] = own(DISK_CONFIG)
         return fields
 
 
