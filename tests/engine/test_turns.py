@@ -121,7 +121,7 @@ def test_one_that_fails_concerns_no_other(cloud, alice, ready, monkeypatch) -> N
 
 
 def test_one_that_is_deleted_meanwhile_concerns_no_other(cloud, alice, ready, monkeypatch, drain) -> None:
-    instances = booting(alice, cloud)
+    instances, rung = booting(alice, cloud), []
     real: Callable[..., None] = disks.create_root
 
     def create_root(hypervisor: Any, layout: Any, image: Any) -> None:
@@ -130,7 +130,9 @@ def test_one_that_is_deleted_meanwhile_concerns_no_other(cloud, alice, ready, mo
         real(hypervisor, layout, image)
 
     monkeypatch.setattr(disks, "create_root", create_root)
+    monkeypatch.setattr("compute.operations.doorbell.async_task", lambda *args, **_: rung.append(args[1]))
     together(instances)
+    assert Action.objects.get(operation="delete").pk in rung[1:], "its bell rings again when the boot has left"
     assert states() == {"active": 2, "building": 4}
     assert not Event.objects.filter(action__instance=instances[1], name="spawn").exists()
     drain()
@@ -165,6 +167,22 @@ def test_one_whose_end_is_asked_for_in_the_last_step_does_not_become_active(
         Instance.objects.filter(vm_state="active").values_list("pk", flat=True)
     )
     assert reconciliation.differences() == []
+
+
+def test_one_that_another_worker_has_taken_over_is_not_placed(cloud, alice, ready, monkeypatch) -> None:
+    instances = booting(alice, cloud)
+
+    def place_ahead(boots: Any) -> None:
+        Action.objects.filter(instance=instances[1]).update(lease_owner="another")
+        Boot.place_ahead(boots)
+
+    monkeypatch.setattr(Boot, "steps", (replace(Boot.steps[0], ahead=place_ahead), *Boot.steps[1:]))
+    together(instances)
+    assert states() == {"active": 2, "building": 4}
+    one = Instance.objects.get(pk=instances[1].pk)
+    cloud.host.refresh_from_db()
+    assert (one.host, cloud.host.instances_used) == (None, 2)
+    assert Action.objects.get(instance=one).lease_owner == "another"
 
 
 def test_those_that_fit_nowhere_say_so_and_the_others_are_built(cloud, alice, ready) -> None:

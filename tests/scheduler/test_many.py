@@ -9,7 +9,7 @@ import pytest
 from django.db import connections, transaction
 
 from compute.models import Host, Instance, ServerGroup
-from scheduler import cache, claims
+from scheduler import cache, claims, pick
 from scheduler.pick import Group, Request, evaluate, place, place_many
 from tests.scheduler.views import SMALL, request
 
@@ -55,6 +55,38 @@ def test_those_that_fit_nowhere_have_no_host(three):
     assert names(placements[:12]).count("") == 0
     assert "not enough memory on 3" in placements[-1].explanation.sentence()
     assert set(Host.objects.values_list("memory_mb_used", flat=True)) == {2048}
+
+
+@pytest.mark.parametrize("meanwhile", [{"memory_mb_used": 2048}, {"enabled": False}, {"state": "down"}])
+def test_a_host_that_cannot_take_several_any_more_takes_none(three, monkeypatch, meanwhile):
+    real = claims.take_together
+
+    def overtaken(wanted):
+        Host.objects.filter(name="b").update(**meanwhile)
+        return real(wanted)
+
+    monkeypatch.setattr(claims, "take_together", overtaken)
+    with transaction.atomic():
+        placements = place_many([SMALL] * 6)
+    used = dict(Host.objects.values_list("name", "instances_used"))
+    assert (used["b"], used["a"] + used["c"]) == (0, 6)
+    assert set(names(placements)) == {"a", "c"}
+    assert Host.objects.get(name="b").memory_mb_used == meanwhile.get("memory_mb_used", 0)
+
+
+def test_members_that_are_placed_together_see_who_came_between(cloud, three, monkeypatch):
+    row = make_group(cloud, "anti-affinity")
+    real = pick._lock_groups
+
+    def lock(scene, planned):
+        for name in "ab":
+            Instance.objects.filter(pk=member(cloud, row).pk).update(host=Host.objects.get(name=name))
+        real(scene, planned)
+
+    with transaction.atomic():
+        monkeypatch.setattr(pick, "_lock_groups", lock)
+        placements = place_many(wanted_by(cloud, row, 2))
+    assert sorted(names(placements)) == ["", "c"]
 
 
 def test_one_look_is_all_that_several_ask(three, django_assert_max_num_queries):
