@@ -51,7 +51,7 @@ class HostWatch(threading.Thread):
         self.answered_at = time.monotonic()
         self.following_at = 0.0  # since when it is connected; 0: it is not, and the host is down already, or new
         self.begin_anew = threading.Event()
-        self._events: queue.Queue[UUID | None] = queue.Queue()
+        self._events: queue.SimpleQueue[UUID | None] = queue.SimpleQueue()
         self._lost = ""
         self._sampler = Sampler(host)
         self._syncs = 0

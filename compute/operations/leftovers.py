@@ -33,11 +33,12 @@ Sees = Callable[[Host, Host], bool]
 def remove(host: Host, hypervisor: Hypervisor, guests: Iterable[UUID], volumes: Iterable[str] = ()) -> None:
     """Remove what should not be among these guests and volumes of a host. Raises what the host raises."""
     here, names = set(guests), list(volumes)
-    for instance_id in departed(host, here):
+    gone = set(departed(host, owners(names) | here))
+    for instance_id in gone & here:
         if departed(host, {instance_id}):  # asked again: a request may have come since
             log.warning("host %s: removing the guest of %s, which is not there any more", host.name, instance_id)
             remove_guest(hypervisor, Instance.objects.get(pk=instance_id))
-    for instance in _departed_now(host, hypervisor, owners(names) | here):
+    for instance in _with_places(host, hypervisor, gone):
         _remove_volumes(host, hypervisor, instance)
     for volume in strays(host, names):
         if strays(host, [volume]):
@@ -64,15 +65,15 @@ def unneeded(host: Host, cards: set[tuple[UUID, str]]) -> list[tuple[UUID, str]]
     return [card for card in cards if card[0] in ours and (card not in owner or owner[card] in gone)]
 
 
-def _departed_now(host: Host, hypervisor: Hypervisor, present: set[UUID]) -> list[Instance]:
+def _with_places(host: Host, hypervisor: Hypervisor, departed: set[UUID]) -> list[Instance]:
     """The departed, after a look at the host's storage: it may be another by now."""
-    if not (found := departed(host, present)):
+    if not departed:
         return []
     try:
         identify(host, hypervisor)
     except Busy:
         return []  # the next look will tell
-    return list(Instance.objects.filter(pk__in=found).select_related("host"))
+    return list(Instance.objects.filter(pk__in=departed).select_related("host"))
 
 
 def _remove_volumes(host: Host, hypervisor: Hypervisor, instance: Instance) -> None:
@@ -107,7 +108,8 @@ def _moving(host: Host) -> QuerySet[Migration, UUID]:
 
 def strays(host: Host, volumes: Iterable[str]) -> list[str]:
     """Those of these volumes that belong to an instance which is here, at rest, and does not need them."""
-    named = list(volumes)
+    if not (named := list(volumes)):
+        return []
     here = {instance.id: instance for instance in _at_rest().filter(pk__in=owners(named), host=host)}
     needed = {volume for instance in here.values() for volume in Layout.of(instance).volumes()}
     for migration in Migration.objects.filter(instance__in=here, status__in=OPEN_MIGRATIONS):

@@ -18,6 +18,7 @@ from compute.hypervisor.interface import Busy, Hypervisor, HypervisorError, Unre
 from compute.models import OPEN_MIGRATIONS, Host, Instance, Migration, MigrationStatus, announce
 from compute.operations import leftovers
 from compute.operations.guest import ports_of
+from portal.compiled import Rows, given
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,14 @@ log = logging.getLogger(__name__)
 def left_behind(host: Host) -> QuerySet[Migration]:
     """The evacuations whose guests a host may still have."""
     return Migration.objects.filter(source_host=host, left_behind=True)
+
+
+def _over() -> QuerySet[Migration]:
+    theirs = Migration.objects.filter(**given(Migration, "source_host"), left_behind=True)
+    return theirs.exclude(status__in=OPEN_MIGRATIONS).select_related("instance__host")
+
+
+_OVER = Rows(_over)
 
 
 def cut_off(host: Host, hypervisor: Hypervisor) -> set[int]:
@@ -45,7 +54,7 @@ def clear(host: Host, hypervisor: Hypervisor) -> None:
 
     While the host makes a copy nobody can tell which storage it sees: then the next look removes them.
     """
-    over = list(left_behind(host).exclude(status__in=OPEN_MIGRATIONS).select_related("instance__host"))
+    over = _OVER.all(source_host=host)
     try:
         if over:
             identify(host, hypervisor)  # what another host sees too by now is not deleted

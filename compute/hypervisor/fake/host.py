@@ -21,7 +21,7 @@ from compute.hypervisor.interface import (
     Reservation,
 )
 
-WATCH_SECONDS = 0.1
+WATCH_SECONDS = 0.2
 ON = (PowerState.RUNNING, PowerState.PAUSED)
 
 
