@@ -18,6 +18,7 @@ from compute.hypervisor.interface import HypervisorError, Unsupported
 from compute.models import Action, Image, Instance, Port, PowerState, TaskState, VmState, announce
 from compute.networks import addresses
 from compute.operations import disks, leases, siblings
+from compute.operations.calls import Calls
 from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, ports_of, ports_of_all
 from compute.operations.layout import Layout
@@ -145,6 +146,7 @@ class Boot(Operation):
         addresses.allocate_next([port for ports in found.values() for port in ports])
         for boot in boots:  # if that failed, each reads anew what its cards have
             boot._ports = found[boot.instance.pk]
+        Calls.ask_ahead((boot.calls, boot.instance.host) for boot in boots if boot.instance.host)
 
     @staticmethod
     def read_images_ahead(boots: Sequence[Boot]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any, cast
@@ -22,7 +22,7 @@ from django.db import DatabaseError
 
 from compute.hosts.calls import Call
 from compute.hosts.connections import forget, hypervisor_of
-from compute.hosts.liveness import check_answers
+from compute.hosts.liveness import answering, check_answers
 from compute.hypervisor.interface import Failed, Hypervisor, HypervisorError, Unreachable
 from compute.models import Host
 from compute.operations.leases import Lease, Lost
@@ -84,6 +84,15 @@ class Calls:
     def to(self, host: Host) -> Hypervisor:
         """The host's driver, behind the fence."""
         return cast(Hypervisor, Fenced(self, host))
+
+    @staticmethod
+    def ask_ahead(ways: Iterable[tuple[Calls, Host]]) -> None:
+        """What the watcher says of the hosts of several operations, asked at once. The others ask for themselves."""
+        ways, asked_at = list(ways), time.monotonic()
+        heard = answering(host.pk for _, host in ways)
+        for calls, host in ways:
+            if host.pk in heard:
+                calls._heard[host.pk] = asked_at
 
     def make(self, host: Host, verb: str, *args: Any, **kwargs: Any) -> Any:
         """Call a verb. Raises Lost, when another may be at the guest by now; DidNotAnswer; what the verb raises.

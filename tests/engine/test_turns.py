@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from django.db import OperationalError, connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from compute import reconciliation
 from compute.errors import ComputeError
 from compute.hosts.connections import hypervisor_of
 from compute.hypervisor.fake.faults import Fault
-from compute.models import Action, Event, Instance, Port, PortAddress
+from compute.hypervisor.interface import Unreachable
+from compute.models import Action, Event, Host, Instance, Port, PortAddress
 from compute.networks import addresses
-from compute.operations import OPERATIONS, disks, leases, turns
+from compute.operations import OPERATIONS, calls, disks, leases, turns
 from compute.operations.boot import Boot
 from compute.operations.cancellation import cancel_action
 from compute.operations.create import BootRequest, create
@@ -376,3 +378,21 @@ def test_a_lease_is_no_longer_than_its_row_says(cloud, alice, monkeypatch) -> No
     lease = leases.take(Action.objects.get(instance=instances[0]).pk)
     assert lease is not None
     assert lease.lapsed()
+
+
+def test_what_the_watcher_says_of_their_hosts_is_asked_once_for_all(cloud, alice, ready, monkeypatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(calls, "check_answers", lambda host_id, *_: asked.append(host_id))
+    monkeypatch.setattr(calls, "BELIEVED_SECONDS", 3600.0)
+    together(booting(alice, cloud))
+    assert (states()["active"], asked) == (3, [])
+
+
+@pytest.mark.parametrize("trouble", [{"silent_since": timezone.now()}, {"forced_down": True}, {"state": "down"}])
+def test_a_host_that_does_not_answer_is_told_of_by_the_first_call_to_it(cloud, alice, ready, trouble) -> None:
+    boots = [Boot(one.actions.get(), one, cast(Any, None), "compute") for one in booting(alice, cloud, 2)]
+    Host.objects.update(**trouble)
+    calls.Calls.ask_ahead((boot.calls, cloud.host) for boot in boots)
+    for boot in boots:
+        with pytest.raises(Unreachable):
+            boot.calls.make(cloud.host, "guests")
