@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -185,6 +186,77 @@ def test_one_that_another_worker_has_taken_over_is_not_placed(cloud, alice, read
     cloud.host.refresh_from_db()
     assert (one.host, cloud.host.instances_used) == (None, 2)
     assert Action.objects.get(instance=one).lease_owner == "another"
+
+
+def test_one_that_is_gone_at_the_end_is_not_brought_back(cloud, alice, ready, monkeypatch, drain) -> None:
+    instances, real = booting(alice, cloud), Boot.outcome
+
+    def outcome(self: Boot) -> dict[str, Any]:
+        if self.instance.pk == instances[0].pk:
+            Instance.objects.filter(pk=instances[1].pk).update(deleted_at=timezone.now(), vm_state="deleted")
+        return real(self)
+
+    monkeypatch.setattr(Boot, "outcome", outcome)
+    together(instances)
+    assert states() == {"active": 2, "building": 3}
+    assert Instance.objects.get(pk=instances[1].pk).vm_state == "deleted"
+    drain()
+    assert Action.objects.get(instance=instances[1]).state == "cancelled"
+
+
+def test_one_that_waits_for_the_database_is_not_rung_for_at_once(cloud, alice, ready, monkeypatch) -> None:
+    instances, rung, real = booting(alice, cloud), [], turns.write_together
+
+    def write_together(writes: Any) -> None:
+        if writes[0].operation.instance.pk == instances[1].pk and writes[0].step is Boot.steps[1]:
+            raise OperationalError("deadlock detected")
+        if len(writes) > 1 and writes[0].operation.instance.pk == instances[0].pk:
+            raise OperationalError("deadlock detected")
+        real(writes)
+
+    monkeypatch.setattr(turns, "write_together", write_together)
+    monkeypatch.setattr("compute.operations.doorbell.async_task", lambda *args, **_: rung.append(args[1]))
+    together(instances)
+    assert states() == {"active": 2, "building": 4}
+    one = Action.objects.get(instance=instances[1])
+    assert (one.state, one.lease_owner, rung) == ("running", "", [])
+
+
+def test_what_nobody_expected_of_one_is_raised_when_the_others_have_ended(cloud, alice, ready, monkeypatch) -> None:
+    instances, real = booting(alice, cloud), Boot.outcome
+
+    def outcome(self: Boot) -> dict[str, Any]:
+        if self.instance.pk == instances[1].pk:
+            monkeypatch.setattr("compute.operations.worker._after_failure", lambda *_: 1 // 0)
+            raise ComputeError("not this one")
+        return real(self)
+
+    monkeypatch.setattr(Boot, "outcome", outcome)
+    with pytest.raises(ZeroDivisionError):
+        together(instances)
+    assert states() == {"active": 2, "building": 4}
+    assert (Action.objects.get(instance=instances[1]).lease_owner, leases.keeper._leases) == ("", [])
+
+
+def test_those_that_wait_for_one_keep_their_leases(cloud, alice, ready, monkeypatch, settings) -> None:
+    settings.LEASE_SECONDS = 3.0
+    instances, real = booting(alice, cloud), disks.create_root
+
+    def untils() -> list[Any]:
+        return list(Action.objects.exclude(lease_owner="").order_by("id").values_list("lease_until", flat=True))
+
+    def create_root(hypervisor: Any, layout: Any, image: Any) -> None:
+        if layout.instance_id == instances[0].pk:
+            before, deadline = untils(), time.monotonic() + 60
+            assert len(before) == 3
+            while any(one == now for one, now in zip(before, untils(), strict=True)):
+                assert time.monotonic() < deadline, "nobody renews them"
+                time.sleep(0.1)
+        real(hypervisor, layout, image)
+
+    monkeypatch.setattr(disks, "create_root", create_root)
+    together(instances)
+    assert states() == {"active": 3, "building": 3}
 
 
 def test_those_that_fit_nowhere_say_so_and_the_others_are_built(cloud, alice, ready) -> None:
