@@ -34,7 +34,7 @@ class FakeAdoption(FakeGuests):
     def foreign(self) -> tuple[ForeignGuest, ...]:
         """See the interface."""
         with self._state.look() as state:
-            found = [_described(one) for one in state["guests"].values() if not one["managed"]]
+            found = [_described(one) for _, one in state["guests"].seen() if not one["managed"]]
         return tuple(sorted(found, key=lambda one: one.name))
 
     @question

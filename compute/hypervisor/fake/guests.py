@@ -69,7 +69,7 @@ class FakeGuests(FakeHost):
     def guests(self) -> dict[UUID, Observed]:
         """See the interface."""
         with self._state.look() as state:
-            return {UUID(uuid): _observed(UUID(uuid), guest) for uuid, guest in state["guests"].items()}
+            return {UUID(uuid): _observed(UUID(uuid), guest) for uuid, guest in state["guests"].seen()}
 
     @question
     def guest(self, uuid: UUID) -> Observed | None:
@@ -82,7 +82,7 @@ class FakeGuests(FakeHost):
     def guest_usage(self) -> dict[UUID, GuestUsage]:
         """See the interface."""
         with self._state.look() as state:
-            guests = {UUID(uuid): guest for uuid, guest in state["guests"].items()}
+            guests = {UUID(uuid): guest for uuid, guest in state["guests"].seen()}
         return {
             uuid: usage_of(guest, time.time() - guest["since"])
             for uuid, guest in guests.items()
@@ -244,7 +244,7 @@ class FakeGuests(FakeHost):
         with self._state.change() as state:
             if str(uuid) not in state["guests"]:
                 raise Gone(f"There is no guest {uuid}.")
-            yield state["guests"][str(uuid)], state["guests"].values()
+            yield state["guests"][str(uuid)], (one for _, one in state["guests"].seen())
 
     def _tell(self, uuid: UUID, kind: GuestEventKind) -> None:
         self._state.note("event", f"{uuid} {kind}")

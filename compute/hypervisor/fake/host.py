@@ -71,8 +71,8 @@ class FakeHost(Faulty):
     def usage(self) -> HostUsage:
         """See the interface. Running guests use what they were given, a tenth of their CPU time."""
         with self._state.look() as state:
-            running = [guest for guest in state["guests"].values() if guest["power"] in ON]
-            stored = sum(volume["size"] for volume in state["volumes"].values())
+            running = [guest for _, guest in state["guests"].seen() if guest["power"] in ON]
+            stored = sum(volume["size"] for _, volume in state["volumes"].seen())
         total = time.monotonic() * self._size("vcpus", 8)
         return HostUsage(
             cpu_busy_seconds=min(total, time.monotonic() * sum(guest["vcpus"] for guest in running) / 10),
@@ -139,7 +139,7 @@ class FakeNetworks(Faulty):
     def reservations(self) -> set[tuple[UUID, str]]:
         """See the interface."""
         with self._state.look() as state:
-            return {(UUID(network), mac) for network, macs in state["networks"].items() for mac in macs}
+            return {(UUID(network), mac) for network, macs in state["networks"].seen() for mac in macs}
 
     @verb
     def remove_network(self, network: UUID) -> None:

@@ -124,7 +124,7 @@ class FakeMigration(FakeGuests):
                 if str(nic.network) not in state["networks"]:
                     raise Gone(f"There is no network {nic.network}.")
             new = NEW | defined(guest) | {"power": PowerState.PAUSED, "crossing": "arriving"}
-            self._take_memory(new, state["guests"].values())
+            self._take_memory(new, (one for _, one in state["guests"].seen()))
             state["guests"][str(guest.uuid)] = new
         self._tell(guest.uuid, GuestEventKind.STARTED)
 

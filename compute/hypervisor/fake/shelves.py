@@ -24,7 +24,10 @@ FORGET = "DELETE FROM things WHERE host = ? AND kind = ? AND key = ?"
 
 
 class Shelf(MutableMapping[str, Any]):
-    """The things of one kind of a host, by their keys, oldest first. What is taken may be changed in its place."""
+    """The things of one kind of a host, by their keys, oldest first.
+
+    What is taken by its key may be changed in its place; ``seen`` shows all, for looking alone.
+    """
 
     def __init__(self, database: sqlite3.Connection, host: str, kind: str) -> None:
         self._database, self._place = database, (host, kind)
@@ -59,6 +62,11 @@ class Shelf(MutableMapping[str, Any]):
 
     def __len__(self) -> int:
         return len(list(iter(self)))
+
+    def seen(self) -> Iterator[tuple[str, Any]]:
+        """All keys and things, as they are now."""
+        for key in self:
+            yield key, self._taken[key] if key in self._taken else json.loads(self._texts[key])
 
     def __ior__(self, more: Mapping[str, Any]) -> Self:
         self.update(more)

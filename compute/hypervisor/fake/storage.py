@@ -34,7 +34,7 @@ class FakeStorage(FakeHost):
     def volumes(self, prefix: str = "") -> dict[str, int]:
         """See the interface."""
         with self._state.look() as state:
-            return {name: one["size"] for name, one in state["volumes"].items() if name.startswith(prefix)}
+            return {name: one["size"] for name, one in state["volumes"].seen() if name.startswith(prefix)}
 
     @question
     def has_base(self, volume: str) -> bool:
@@ -96,7 +96,7 @@ class FakeStorage(FakeHost):
         with self._state.change() as state:
             if volume not in state["volumes"]:
                 raise Gone(f"The host has no volume {volume!r}.")
-            for guest in state["guests"].values():
+            for _, guest in state["guests"].seen():
                 if volume in guest["disks"] and guest["power"] != PowerState.SHUTDOWN:
                     raise Busy(f"The volume {volume!r} is in use.")
             size = state["volumes"][volume]["size"]
@@ -108,7 +108,7 @@ class FakeStorage(FakeHost):
         with self._state.change() as state:
             if volume not in state["volumes"]:
                 raise Gone(f"The host has no volume {volume!r}.")
-            for guest in state["guests"].values():
+            for _, guest in state["guests"].seen():
                 if volume in guest["disks"] and guest["power"] != PowerState.SHUTDOWN:
                     raise Busy(f"The volume {volume!r} is in use.")
             state["volumes"][target] = state["volumes"][volume] | {"snapshots": []}
