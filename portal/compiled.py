@@ -8,6 +8,7 @@ else is asked as usual.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -37,6 +38,26 @@ class Given(Expression):
     def of(self, values: dict[str, Any]) -> Any:
         """The value as the database takes it."""
         return self.output_field.get_db_prep_save(_as_saved(values[self.name], self.output_field), connection)
+
+
+class GivenList(Given):
+    """Several values that each run gives, for ``in``."""
+
+    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, tuple[Any, ...]]:
+        """A list is one value: else the SQL would be another one for each length."""
+        if connection.vendor == "postgresql":
+            return f"(SELECT unnest(%s::{self.output_field.rel_db_type(connection)}[]))", (self,)
+        return "(SELECT value FROM json_each(%s))", (self,)
+
+    def of(self, values: dict[str, Any]) -> Any:
+        """The values as the database takes them."""
+        found = [self.output_field.get_db_prep_save(one, connection) for one in values[self.name]]
+        return found if connection.vendor == "postgresql" else json.dumps(found)
+
+
+def among(model: type[Model], **renamed: str) -> dict[str, Given]:
+    """Conditions for ``filter``: these fields are among the values of the names that are said for them."""
+    return {f"{name}__in": GivenList(its_name, _field(model, name)) for name, its_name in renamed.items()}
 
 
 def given(model: type[Model], *names: str, **renamed: str) -> dict[str, Given]:

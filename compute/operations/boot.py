@@ -23,9 +23,12 @@ from compute.operations.engine import Operation, Step
 from compute.operations.guest import guest_of, ports_of, ports_of_all
 from compute.operations.layout import Layout
 from compute.operations.power import bring_networks
-from portal.compiled import update_each
+from portal.compiled import Rows, among, update_each
 from scheduler import claims
 from scheduler.pick import Placement, Request, evaluate, place, place_many
+
+_PORTS = Rows(lambda: Port.objects.filter(**among(Port, instance="instance_ids")))
+_IMAGES = Rows(lambda: Image.objects.filter(**among(Image, pk="ids")))
 
 
 def _told(placement: Placement) -> dict[str, Any]:
@@ -151,9 +154,9 @@ class Boot(Operation):
     @staticmethod
     def read_images_ahead(boots: Sequence[Boot]) -> None:
         """What several boot from at once; one that is gone is told of by ``_image``."""
-        found = Image.objects.in_bulk([boot.instance.image_id for boot in boots])
+        found = {image.pk: image for image in _IMAGES.all(ids={boot.instance.image_id for boot in boots} - {None})}
         for boot in boots:
-            if image := found.get(boot.instance.image_id):
+            if boot.instance.image_id and (image := found.get(boot.instance.image_id)):
                 boot._image = image
 
     @cached_property
@@ -218,7 +221,7 @@ class Boot(Operation):
         }
         for host_id in sorted(hosts):
             claims.build_succeeded(host_id)
-        Port.objects.filter(instance__in=[boot.instance.pk for boot in operations]).update(status="ACTIVE")
+        _PORTS.update({"status": "ACTIVE"}, instance_ids=[boot.instance.pk for boot in operations])
 
     def try_again(self, error: Exception) -> bool:
         """A host that failed goes onto the tried list; the next one gets its turn."""

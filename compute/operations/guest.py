@@ -6,14 +6,32 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from django.db.models import QuerySet
+
 from compute.headroom import headroom_of
 from compute.hypervisor.interface import Guest, Nic, Reservation
-from compute.models import Host, Instance, Port
+from compute.models import Host, Instance, Port, PortAddress, Subnet
+from compute.models.at_hand import keep_at_hand
 from compute.operations.layout import Layout
+from portal.compiled import Rows, among
 
 if TYPE_CHECKING:
     from compute.hypervisor.interface import Hypervisor
     from compute.operations.engine import Operation
+
+
+def _ports() -> QuerySet[Port]:
+    rows = Port.objects.filter(**among(Port, instance="instance_ids")).select_related("network")
+    return rows.order_by("position", "created_at")
+
+
+def _addresses() -> QuerySet[PortAddress]:
+    (those,) = among(Port, instance="instance_ids").values()
+    return PortAddress.objects.filter(port__instance__in=those)
+
+
+_PORTS, _ADDRESSES = Rows(_ports), Rows(_addresses)
+_SUBNETS = Rows(lambda: Subnet.objects.filter(**among(Subnet, network="network_ids")))
 
 
 def guest_of(instance: Instance, host: Host | None = None, *, ports: Iterable[Port] | None = None) -> Guest:
@@ -69,9 +87,17 @@ def ports_of(instance: Instance) -> list[Port]:
 
 def ports_of_all(instances: Sequence[Instance]) -> dict[UUID, list[Port]]:
     """The ports of each of these instances, likewise."""
+    ids = {"instance_ids": [instance.pk for instance in instances]}
     found: dict[UUID, list[Port]] = {instance.pk: [] for instance in instances}
-    rows = Port.objects.filter(instance__in=found).select_related("network").order_by("position", "created_at")
-    for port in rows.prefetch_related("addresses__subnet", "network__subnets"):
+    ports = _PORTS.all(**ids)
+    addresses = _ADDRESSES.all(**ids) if ports else []
+    subnets = {one.pk: one for one in _SUBNETS.all(network_ids={port.network_id for port in ports})} if ports else {}
+    addresses = [one for one in addresses if one.subnet_id in subnets]  # else both went in between
+    for address in addresses:
+        address.subnet = subnets[address.subnet_id]
+    for port in ports:
+        keep_at_hand(port, "addresses", [one for one in addresses if one.port_id == port.pk])
+        keep_at_hand(port.network, "subnets", [one for one in subnets.values() if one.network_id == port.network_id])
         assert port.instance_id is not None
         found[port.instance_id].append(port)
     return found

@@ -24,7 +24,7 @@ from django.db.models import F, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
-from portal.compiled import Rows, given
+from portal.compiled import Rows, among, given
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,24 @@ def _free() -> QuerySet[Action, Any]:
 
 
 _FREE = Rows(_free, **ONE_MORE)
+
+
+def _owned() -> QuerySet[Action, Any]:
+    """Those of one owner."""
+    mine = Action.objects.filter(**among(Action, pk="action_ids"), **given(Action, lease_owner="owner"))
+    return mine.order_by().values_list("pk")
+
+
+_OWNED = Rows(_owned)
+_RUNNING = Rows(lambda: _owned().filter(state=ActionState.RUNNING))
+_WANTED = Rows(lambda: _owned().filter(state=ActionState.RUNNING, cancelled_by=""))
+
+
+def _locked() -> QuerySet[Action, Any]:
+    return Action.objects.select_for_update().filter(**among(Action, pk="action_ids")).order_by("pk").values_list("pk")
+
+
+_LOCKED = Rows(_locked)
 
 
 class Lost(Exception):
@@ -75,7 +93,7 @@ class Lease:
 
     def why_not_wanted(self) -> Lost:
         """What to raise when it is not."""
-        if self._mine().exists():
+        if _RUNNING.exist(**_of([self])):
             return Cancelled(f"action {self.action_id} is to be undone")
         return Lost(f"action {self.action_id} is no longer this worker's")
 
@@ -89,7 +107,7 @@ class Lease:
 
     def go_on(self) -> None:
         """What was asked for came too late: the operation goes on to its end. Raises Lost as ``renew``."""
-        if not self._push(self._mine(), cancelled_by="", past_return=True):
+        if not self._push(_RUNNING, cancelled_by="", past_return=True):
             raise Lost(f"action {self.action_id} is no longer this worker's")
 
     def lapsed(self) -> bool:
@@ -101,24 +119,21 @@ class Lease:
 
         One that has run out is pushed out again, if nobody has taken the operation up meanwhile.
         """
-        if self.lapsed() and not self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner)):
+        if self.lapsed() and not self._push(_OWNED):
             raise Lost(f"action {self.action_id} was this worker's, before it slept")
 
-    def _push(self, rows: QuerySet[Action], **fields: Any) -> bool:
+    def _push(self, rows: Rows[Any], **fields: Any) -> bool:
         """Push the end out in these rows. Whether there was one."""
         return bool(_push([self], rows, **fields))
 
     def held(self) -> bool:
         """Whether it still is ours and the operation still wanted."""
-        return _rows([self]).exists()
-
-    def _mine(self) -> QuerySet[Action]:
-        return _rows([self], wanted=False)
+        return _still_wanted([self]).exist(**_of([self]))
 
     def release(self) -> None:
         """Give it back; nothing happens if it was lost."""
         if not self._given_back:
-            Action.objects.filter(pk=self.action_id, lease_owner=self.owner).update(lease_owner="", lease_until=None)
+            _OWNED.update({"lease_owner": "", "lease_until": None}, **_of([self]))
 
     @contextmanager
     def kept_alive(self) -> Iterator[None]:
@@ -138,20 +153,24 @@ class Lease:
 
         Until its worker has noticed and stopped, nobody else may touch the guest.
         """
-        self._push(Action.objects.filter(pk=self.action_id, lease_owner=self.owner))
+        self._push(_OWNED)
 
 
-def _rows(held: Sequence[Lease], wanted: bool = True) -> QuerySet[Action]:
-    """Their actions, of one owner, as far as they still are ours and, if need be, still wanted."""
-    ids = [lease.action_id for lease in held]
-    rows = Action.objects.filter(pk__in=ids, lease_owner=held[0].owner, state=ActionState.RUNNING)
-    return rows.filter(cancelled_by="") if wanted and not any(lease.undoing for lease in held) else rows
+def _of(held: Sequence[Lease]) -> dict[str, Any]:
+    """Their actions, for the rows above. They are of one owner."""
+    return {"action_ids": [lease.action_id for lease in held], "owner": held[0].owner}
 
 
-def _push(held: Sequence[Lease], rows: QuerySet[Action], **fields: Any) -> int:
+def _still_wanted(held: Sequence[Lease]) -> Rows[Any]:
+    """The rows of those that still are ours and, if need be, still wanted."""
+    return _RUNNING if any(lease.undoing for lease in held) else _WANTED
+
+
+def _push(held: Sequence[Lease], rows: Rows[Any], **fields: Any) -> int:
     """Push the ends of all out, if all are in these rows. How many were."""
     until = clock() + settings.LEASE_SECONDS
-    found = rows.update(lease_until=timezone.now() + timedelta(seconds=settings.LEASE_SECONDS), **fields)
+    ends = timezone.now() + timedelta(seconds=settings.LEASE_SECONDS)
+    found = rows.update({"lease_until": ends, **fields}, **_of(held))
     if found == len(held):
         for lease in held:
             lease.is_pushed(until)
@@ -161,8 +180,7 @@ def _push(held: Sequence[Lease], rows: QuerySet[Action], **fields: Any) -> int:
 def _lock(held: Sequence[Lease]) -> None:
     """Of several rows in the order of their ids, as everybody else who locks several does."""
     if len(held) > 1:
-        ids = [lease.action_id for lease in held]
-        list(Action.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
+        _LOCKED.rows(**_of(held))
 
 
 def renew_all(held: Sequence[Lease], **fields: Any) -> None:
@@ -172,7 +190,7 @@ def renew_all(held: Sequence[Lease], **fields: Any) -> None:
     and Lost when it was ended or taken over.
     """
     _lock(held)
-    if _push(held, _rows(held), **fields) < len(held):
+    if _push(held, _still_wanted(held), **fields) < len(held):
         raise held[0].why_not_wanted()
 
 
@@ -182,7 +200,8 @@ def end_all(held: Sequence[Lease], *, wanted: bool, **fields: Any) -> None:
     All or none. Raises Lost, and, where they must still be ``wanted``, Cancelled.
     """
     _lock(held)
-    if _rows(held, wanted).update(lease_owner="", lease_until=None, **fields) < len(held):
+    rows = _still_wanted(held) if wanted else _RUNNING
+    if rows.update({"lease_owner": "", "lease_until": None, **fields}, **_of(held)) < len(held):
         raise held[0].why_not_wanted() if wanted else Lost("cancelled at the last moment")
     for lease in held:
         transaction.on_commit(lease.is_given_back)

@@ -24,10 +24,12 @@ from compute.operations import leases
 from compute.operations.doorbell import ring_next
 from compute.operations.engine import Operation, Step
 from compute.operations.leases import Lost
-from portal.compiled import update_each
+from portal.compiled import Rows, among, update_each
 from portal.requestid import working_on
 
 log = logging.getLogger(__name__)
+
+_INSTANCES = Rows(lambda: Instance.objects.filter(**among(Instance, pk="ids")))
 
 # An operation whose step took longer than this goes on when the others of its turn have ended.
 SLOW_SECONDS = 2.0
@@ -224,7 +226,7 @@ def _show(shown: dict[Instance, str]) -> None:
     """Task states of instances, and the news of them."""
     for task_state in dict.fromkeys(shown.values()):
         these = [instance.pk for instance, state in shown.items() if state == task_state]
-        Instance.objects.filter(pk__in=these).update(task_state=task_state, updated_at=timezone.now())
+        _INSTANCES.update({"task_state": task_state, "updated_at": timezone.now()}, ids=these)
     if shown:
         announce_all("server", [(instance.pk, instance.project_id) for instance in shown])
 

@@ -25,11 +25,14 @@ from compute.operations import OPERATIONS
 from compute.operations.engine import AnotherLane, Operation, Step, cancel, past_limit
 from compute.operations.leases import Cancelled, Lease, Lost, take, take_more
 from compute.operations.turns import Beginning, Ending, Work, Write, end, work_through
+from portal.compiled import Rows, among
 
 log = logging.getLogger(__name__)
 
 # A row that has killed this many workers is given up: something in it is deadly.
 MAX_ATTEMPTS = 10
+
+_ACTIONS = Rows(lambda: Action.objects.select_related("instance__host").filter(**among(Action, pk="ids")))
 # A step that comes on so much later than its beginning was written asks first whether it is still wanted.
 LOOK_AGAIN_SECONDS = 1.0
 
@@ -56,7 +59,7 @@ def _operations(held: Sequence[Lease], lane: str) -> list[Operation]:
     """What these leases are of."""
     if not held:
         return []
-    rows = Action.objects.select_related("instance__host").in_bulk([lease.action_id for lease in held])
+    rows = {action.pk: action for action in _ACTIONS.all(ids=[lease.action_id for lease in held])}
     found = [(rows[lease.action_id], lease) for lease in held]
     return [OPERATIONS[action.operation](action, action.instance, lease, lane) for action, lease in found]
 
