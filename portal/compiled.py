@@ -182,14 +182,28 @@ class Rows(Generic[T]):
 def insert(*rows: M) -> None:
     """New rows of one model, in one statement. They learn their keys; signals are not sent."""
     sql, fields, key = _insert(type(rows[0]), len(rows), connection.vendor)
-    values = [one.get_db_prep_save(one.pre_save(row, add=True), connection) for row in rows for one in fields]
     with _written() as cursor:
-        cursor.execute(sql, values)
+        cursor.execute(sql, _values(rows, fields))
         keys = cursor.fetchall() if key else []
     for row, made in zip(rows, keys, strict=False):
         setattr(row, cast(str, key), made[0])
     for row in rows:
         row._state.adding, row._state.db = False, connection.alias
+
+
+def insert_if_free(row: Model) -> bool:
+    """One new row that brings its own key, unless what it must have alone is another's. Returns whether it is there."""
+    sql, fields, _ = _insert(type(row), 1, connection.vendor)
+    with _written() as cursor:
+        cursor.execute(f"{sql} ON CONFLICT DO NOTHING", _values([row], fields))
+        if not cursor.rowcount:
+            return False
+    row._state.adding, row._state.db = False, connection.alias
+    return True
+
+
+def _values(rows: Sequence[Model], fields: Sequence[Any]) -> list[Any]:
+    return [one.get_db_prep_save(one.pre_save(row, add=True), connection) for row in rows for one in fields]
 
 
 @cache

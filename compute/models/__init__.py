@@ -3,7 +3,7 @@
 from compute.models import lookups as lookups
 from compute.models.action import OPEN_STATES, Action, ActionState, Event
 from compute.models.aggregate import EVACUATE_AFTER_KEY, EVACUATE_KEY, ZONE_KEY, Aggregate
-from compute.models.change import Change, announce, announce_all
+from compute.models.change import Change, announce, announce_all, announce_each
 from compute.models.delivery import ImageDelivery
 from compute.models.fencing import Fencing, FencingState, HostEvent
 from compute.models.flavor import Flavor, FlavorAccess
@@ -93,4 +93,5 @@ __all__ = [
     "Weekday",
     "announce",
     "announce_all",
+    "announce_each",
 ]

@@ -24,11 +24,16 @@ class Change(models.Model):
 
 def announce(kind: str, object_id: object, project_id: str = "") -> None:
     """Tell the pages that an object changed; call it inside the transaction that changes it."""
-    insert(Change(kind=kind, object_id=str(object_id), project_id=project_id))
+    announce_each((kind, object_id, project_id))
 
 
 def announce_all(kind: str, changed: Iterable[tuple[object, str]]) -> None:
-    """The same of several objects, each with its project."""
-    rows = [Change(kind=kind, object_id=str(one), project_id=project) for one, project in changed]
+    """The same of several objects of a kind, each with its project."""
+    announce_each(*((kind, one, project) for one, project in changed))
+
+
+def announce_each(*changed: tuple[str, object, str]) -> None:
+    """The same of several objects: their kinds, ids and projects."""
+    rows = [Change(kind=kind, object_id=str(one), project_id=project) for kind, one, project in changed]
     if rows:
         insert(*rows)

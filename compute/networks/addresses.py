@@ -19,7 +19,7 @@ from compute.errors import NoMoreAddresses
 from compute.hypervisor.interface import MAC_PREFIX, RESERVED_AHEAD, mac_for
 from compute.models import Instance, Network, Port, PortAddress, Subnet, announce
 from compute.models.at_hand import is_at_hand, keep_at_hand
-from portal.compiled import Rows, given, insert, update_each
+from portal.compiled import Rows, given, insert, insert_if_free, update_each
 
 # Of one port, as Neutron's max_fixed_ips_per_port. Without an end, one card could take all of a shared network's.
 MOST_ADDRESSES = 5
@@ -31,7 +31,6 @@ def _newest() -> QuerySet[PortAddress, str]:
 
 
 _NEWEST = Rows(_newest)
-_OF_MAC = Rows(lambda: Port.objects.filter(**given(Port, "mac")).values_list("pk").order_by())
 
 
 def new_mac() -> str:
@@ -49,20 +48,18 @@ def create_port(
     tag: str = "",
 ) -> Port:
     """A port with a MAC of its own on a network, without an address yet."""
-    mac = new_mac()
-    while _OF_MAC.exist(mac=mac):
-        mac = new_mac()
     port = Port(
         network=network,
         project_id=project_id,
         instance=instance,
         position=position,
         name=name,
-        mac=mac,
+        mac=new_mac(),
         tag=tag,
         status="BUILD" if instance else "DOWN",
     )
-    insert(port)
+    while not insert_if_free(port):
+        port.mac = new_mac()
     return port
 
 

@@ -15,18 +15,26 @@ from compute.networks import addresses
 from compute.networks.errors import NetworkNotFound, PortInUse, PortNotFound
 from portal.compiled import Rows, given, insert
 from portal.identity.actor import Actor
+from portal.identity.visible import VisibleRows
 
 # What a guest has slots for besides its disks. Without an end, one server could take a shared network's addresses.
 MOST_CARDS = 16
 _WORN = Port.security_groups.through
 
 
+_HAS_SUBNET = Exists(Subnet.objects.filter(network=OuterRef("pk")))
+
+
+def _visible(actor: Actor) -> QuerySet[Network, Network]:
+    return Network.objects.visible_to(actor).filter(**given(Network, "pk")).annotate(has_subnet=_HAS_SUBNET)
+
+
 def _usable() -> QuerySet[Network, Network]:
     visible = Network.objects.filter(Q(**given(Network, "project")) | Q(shared=True), external=False)
-    return visible.filter(Exists(Subnet.objects.filter(network=OuterRef("pk"))))
+    return visible.filter(_HAS_SUBNET)
 
 
-_USABLE = Rows(_usable)
+_VISIBLE, _USABLE = VisibleRows(_visible), Rows(_usable)
 
 
 @dataclass(frozen=True)
@@ -59,10 +67,10 @@ def find(actor: Actor, wanted: NetworkRequest, project_id: str) -> Card:
         return Card(port.network, port, tag=wanted.tag)
     if wanted.network_id is None:
         return Card(only_network(project_id), tag=wanted.tag)
-    network = Network.objects.visible_to(actor).filter(pk=wanted.network_id).first()
+    network = _VISIBLE.first(actor, pk=wanted.network_id)
     if network is None:
         raise NetworkNotFound(f"Network {wanted.network_id} could not be found.")
-    _check_subnet(network)
+    _check_subnet(network, network.has_subnet)  # type: ignore[attr-defined]  # an annotation
     if wanted.address and not any(addresses.fits(subnet, wanted.address) for subnet in network.subnets.all()):
         raise Invalid(f"Fixed IP address {wanted.address} does not belong to network {network.id}.", about="network")
     return Card(network, None, wanted.address, wanted.tag)
@@ -74,13 +82,13 @@ def _free_port(port_id: UUID, project_id: str) -> Port:
         raise PortNotFound(f"Port {port_id} could not be found.")
     if port.instance_id is not None:
         raise PortInUse(f"Port {port_id} is still in use.")
-    _check_subnet(port.network)
+    _check_subnet(port.network, port.network.subnets.exists())
     return port
 
 
-def _check_subnet(network: Network) -> None:
+def _check_subnet(network: Network, has_subnet: bool) -> None:
     """Hosts know networks by the subnet that they have. Raises Invalid."""
-    if not network.subnets.exists():
+    if not has_subnet:
         raise Invalid(f"Network {network.id} requires a subnet in order to boot instances on.", about="network")
 
 
@@ -98,7 +106,7 @@ def only_network(project_id: str) -> Network:
 
 
 def plug(instance: Instance, card: Card, groups: list[SecurityGroup], position: int) -> Port:
-    """The port of a card, the instance's from now on. Call it in the transaction of the request.
+    """The port of a card, the instance's from now on. Call it in the transaction of the request, and announce the port.
 
     A port that is made for it wears the groups. Raises PortInUse and NoMoreAddresses.
     """
@@ -111,7 +119,6 @@ def plug(instance: Instance, card: Card, groups: list[SecurityGroup], position: 
         addresses.allocate(port, card.address)
     worn = {group.pk for group in groups}
     insert(*[_WORN(port_id=port.pk, securitygroup_id=group) for group in worn])
-    announce("port", port.pk, port.project_id)
     return port
 
 
@@ -119,7 +126,6 @@ def _plug_existing(instance: Instance, port: Port, position: int, tag: str) -> P
     free = Port.objects.filter(pk=port.pk, instance=None)
     if not free.update(instance=instance, position=position, tag=tag, preserve=True, updated_at=timezone.now()):
         raise PortInUse(f"Port {port.id} is still in use.")
-    announce("port", port.pk, port.project_id)
     return Port.objects.get(pk=port.pk)
 
 

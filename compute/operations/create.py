@@ -21,11 +21,12 @@ from compute.models import (
     ImageStatus,
     Instance,
     KeyPair,
+    Port,
     SecurityGroup,
     ServerGroup,
     TaskState,
     VmState,
-    announce,
+    announce_each,
 )
 from compute.models.flavor import disk_claim_gb
 from compute.networks import plugging
@@ -250,10 +251,11 @@ def _create_one(
     )
     instance.hostname = (wanted.hostname if count == 1 else None) or hostname_from(name) or f"server-{instance.id}"
     insert(instance)
-    _plug(instance, checked)
+    ports = _plug(instance, checked)
     sealed = {"admin_password": wanted.admin_password}
     new_action(Boot, instance, actor, {**_remembered(wanted, count), "secrets": sealed})
-    announce("server", instance.pk, instance.project_id)
+    plugged = [("port", port.pk, port.project_id) for port in ports]
+    announce_each(*plugged, ("server", instance.pk, instance.project_id))
     return instance
 
 
@@ -276,12 +278,13 @@ def _asked(wanted: BootRequest) -> dict[str, Any]:
     }
 
 
-def _plug(instance: Instance, checked: _Checked) -> None:
-    for position, card in enumerate(checked.networks):
-        try:
-            plugging.plug(instance, card, checked.groups, position)
-        except PortInUse as error:
-            raise Invalid(str(error)) from error
+def _plug(instance: Instance, checked: _Checked) -> list[Port]:
+    try:
+        return [
+            plugging.plug(instance, card, checked.groups, position) for position, card in enumerate(checked.networks)
+        ]
+    except PortInUse as error:
+        raise Invalid(str(error)) from error
 
 
 def _remembered(wanted: BootRequest, count: int) -> dict[str, Any]:

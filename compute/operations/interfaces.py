@@ -146,6 +146,7 @@ def _plugged(instance: Instance, card: Card) -> Port:
         quota.check_ports_of_servers(instance.project_id, 1)
     last = instance.ports.aggregate(last=Max("position"))["last"]
     port = plugging.plug(instance, card, [default_group(instance.project_id)], 0 if last is None else last + 1)
+    announce("port", port.pk, port.project_id)
     if card.port is None and card.address is None:
         try:
             addresses.allocate(port)

@@ -24,6 +24,15 @@ def test_a_second_call_changes_nothing(cloud):
     assert (port.mac, port.addresses.get().address) == before
 
 
+def test_a_new_port_tries_until_a_mac_is_free(cloud, monkeypatch):
+    taken = addresses.create_port(cloud.network, project_id=cloud.demo.id).mac
+    offered = [taken, taken, "fa:16:3e:00:00:01"]
+    monkeypatch.setattr(addresses, "new_mac", lambda: offered.pop(0))
+    port = addresses.create_port(cloud.network, project_id=cloud.demo.id)
+    assert (port.mac, Port.objects.get(pk=port.pk).mac) == ("fa:16:3e:00:00:01",) * 2
+    assert (offered, Port.objects.count()) == ([], 2)
+
+
 def test_a_mac_that_another_port_has_is_left_to_it(cloud):
     subnet = cloud.network.subnets.get()
     first = subnet.allocation_pools[0]["start"]

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from compute.models import Action, Image, ImageStatus, Instance, Network, Port, QuotaLimit, QuotaUsage
 from tests.api.compute.conftest import NEWEST, at, body_of, message
@@ -46,6 +48,14 @@ def test_create_answers_202_with_a_location(cloud: Cloud, alice: Persona) -> Non
     assert response["Location"].endswith(f"/compute/v2.1/servers/{server['id']}")
     assert [link["rel"] for link in server["links"]] == ["self", "bookmark"]
     assert Instance.objects.get(pk=server["id"]).project_id == cloud.demo.id
+
+
+def test_asking_for_a_server_asks_the_database_little(cloud: Cloud, alice: Persona) -> None:
+    """Who asks (3), what for (4), the limits (4), the rows (5), and the beginning and end of the transaction."""
+    assert alice.post("/compute/v2.1/servers", body_of(cloud)).status_code == 202  # which makes the default group
+    with CaptureQueriesContext(connection) as queries:
+        assert alice.post("/compute/v2.1/servers", body_of(cloud)).status_code == 202
+    assert len(queries) <= 18
 
 
 @pytest.mark.parametrize(
