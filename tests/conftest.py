@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from django.conf import settings
 from django.test import Client
@@ -34,6 +35,10 @@ from portal.identity.tokens import Scope, issue
 
 PASSWORD = "correct horse battery"
 TINY_BYTES = 1 << 20
+
+# No example fails because the machine is busy with something else.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 @dataclass
