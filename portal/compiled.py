@@ -234,6 +234,11 @@ def update_each(model: type[Model], names: Sequence[str], values: Mapping[Any, S
         return int(cursor.rowcount)
 
 
+def _type(field: Field[Any, Any]) -> str:
+    """Its type without a length: a value that is too long is an error, and is not cut to it."""
+    return str(field.db_type(connection)).partition("(")[0]
+
+
 @cache
 def _update_each(
     model: type[Model], names: tuple[str, ...], count: int, null: str, vendor: str
@@ -243,7 +248,7 @@ def _update_each(
     quote = connection.ops.quote_name
     table, columns = quote(model._meta.db_table), [quote(str(one.column)) for one in fields]
     # Both databases call the columns of a list of values column1, column2, …; PostgreSQL is to be told their types.
-    types = [f"::{one.db_type(connection)}" if vendor == "postgresql" else "" for one in fields]
+    types = [f"::{_type(one)}" if vendor == "postgresql" else "" for one in fields]
     given_ones = [f"given.column{place}{its_type}" for place, its_type in enumerate(types, 1)]
     changes = ", ".join(f"{column} = {one}" for column, one in zip(columns[1:], given_ones[1:], strict=True))
     places = ", ".join([f"({', '.join(['%s'] * len(fields))})"] * count)
