@@ -85,7 +85,7 @@ def test_only_rows_where_a_field_is_still_null(three: list[Instance]) -> None:
     assert sorted(Instance.objects.values_list("name", flat=True)) == ["a", "c", "y"]
 
 
-@pytest.mark.skipif("connection.vendor != 'postgresql'", reason="SQLite keeps a text of any length")
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite keeps a text of any length")
 def test_what_is_too_long_is_an_error(three: list[Instance]) -> None:
     with pytest.raises(DataError), transaction.atomic():
         update_each(Instance, ["reservation_id"], {three[0].pk: ["x" * 33]})
