@@ -24,7 +24,10 @@ class FlavorQuerySet(models.QuerySet["Flavor"]):
         """Public flavors, and private ones that the actor's project has been given."""
         if actor.is_admin:
             return self
-        return self.filter(models.Q(is_public=True) | models.Q(access__project_id=actor.project_id)).distinct()
+        seen = models.Q(is_public=True)
+        if actor.project_id is not None:  # who acts on no project has been given none
+            seen |= models.Q(access__project_id=actor.project_id)
+        return self.filter(seen).distinct()
 
 
 class Flavor(models.Model):

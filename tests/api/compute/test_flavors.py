@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from compute.models import Change, Flavor
+from portal.identity.models import Assignment, Role
 from tests.api.compute.conftest import NEWEST, at, body_of, message
-from tests.conftest import Cloud, Persona
+from tests.conftest import PASSWORD, Cloud, Persona
 
 ROOT = "/compute/v2.1/flavors"
 OLDEST = {
@@ -170,6 +171,18 @@ def test_extra_specs(cloud: Cloud, root: Persona, alice: Persona) -> None:
         assert root.post(specs, bad).status_code == 400, bad
     assert alice.post(specs, {"extra_specs": {"a": "1"}}).status_code == 403
     assert alice.get(f"{ROOT}/none/os-extra_specs").status_code == 404
+
+
+def test_who_acts_on_no_project_has_been_given_no_private_flavor(cloud: Cloud, root: Persona, bob: Persona) -> None:
+    root.post(ROOT, flavor(id="p", **{"os-flavor-access:is_public": "False"}))
+    Assignment.objects.create(user=bob.user, role=Role.objects.get(name="reader", domain=None), system=True)
+    who = {"user": {"id": bob.user.pk, "password": PASSWORD}}
+    asked = {"identity": {"methods": ["password"], "password": who}, "scope": {"system": {"all": True}}}
+    answer = bob.post("/identity/v3/auth/tokens", {"auth": asked})
+    system = Persona(user=bob.user, token=answer["X-Subject-Token"])
+    assert cloud.nano.id in ids(system)
+    assert "p" not in ids(system, "is_public=None")
+    assert system.get(f"{ROOT}/p").status_code == 404
 
 
 def test_private_flavors(cloud: Cloud, root: Persona, alice: Persona, charlie: Persona) -> None:
