@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from compute.models import Aggregate, Host, HostState
 from compute.models.host import UNHEARD, heard_of_since
-from portal.compiled import Rows, given
+from portal.compiled import Rows, moment
 from scheduler import aggregates, facts
 from scheduler.aggregates import Aggregates
 from scheduler.hoststate import HostView
@@ -116,13 +116,11 @@ def _extent(model: type[Model]) -> Rows[Any]:
 
 
 def _changed() -> QuerySet[Host, Any]:
-    (since,) = given(Host, updated_at="since").values()
-    return Host.objects.filter(updated_at__gte=since).order_by().values_list("id", MARK)
+    return Host.objects.filter(updated_at__gte=moment("since")).order_by().values_list("id", MARK)
 
 
 def _unheard() -> QuerySet[Host, Any]:
-    (since,) = given(Host, last_seen_at="since").values()
-    return Host.objects.unheard(since).order_by().values_list("id")
+    return Host.objects.unheard(moment("since")).order_by().values_list("id")
 
 
 _CHANGED, _UNHEARD = Rows(_changed), Rows(_unheard)

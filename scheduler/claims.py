@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from compute.models import Host, Instance, ServerGroup, announce, announce_all
 from compute.models.host import heard_of_since
-from portal.compiled import Rows, given
+from portal.compiled import Rows, given, moment
 
 
 def take(
@@ -75,8 +75,7 @@ def _rows(*, taking: bool, ratios: tuple[str, ...] | None) -> Rows[Host]:
     amounts |= given(Host, instances_used="instances")
 
     def chosen() -> QuerySet[Host]:
-        (since,) = given(Host, last_seen_at="since").values()
-        rows = Host.objects.up(since).filter(enabled=True) if taking else Host.objects.all()
+        rows = Host.objects.up(moment("since")).filter(enabled=True) if taking else Host.objects.all()
         room = {} if ratios is None else _room(amounts, given(Host, *ratios))
         return rows.filter(**given(Host, pk="host_id"), **room)
 

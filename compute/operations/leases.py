@@ -24,7 +24,7 @@ from django.db.models import F, Q, QuerySet, Subquery
 from django.utils import timezone
 
 from compute.models import OPEN_STATES, Action, ActionState
-from portal.compiled import Rows, among, given
+from portal.compiled import Rows, among, given, moment
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +33,7 @@ ONE_MORE = {"attempts": F("attempts") + 1}
 
 def _free() -> QuerySet[Action, Any]:
     """An open action that nobody is at any more."""
-    (overdue,) = given(Action, lease_until="now").values()
-    rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=overdue))
+    rows = Action.objects.filter(Q(lease_owner="") | Q(lease_until__lt=moment("now")))
     return rows.filter(state__in=OPEN_STATES, **given(Action, "pk")).values_list("pk")
 
 
