@@ -19,7 +19,7 @@ from portal.identity.visible import VisibleRows
 
 # What a guest has slots for besides its disks. Without an end, one server could take a shared network's addresses.
 MOST_CARDS = 16
-_WORN = Port.security_groups.through
+_PortGroup = Port.security_groups.through
 
 
 _HAS_SUBNET = Exists(Subnet.objects.filter(network=OuterRef("pk")))
@@ -117,8 +117,7 @@ def plug(instance: Instance, card: Card, groups: list[SecurityGroup], position: 
     )
     if card.address:
         addresses.allocate(port, card.address)
-    worn = {group.pk for group in groups}
-    insert(*[_WORN(port_id=port.pk, securitygroup_id=group) for group in worn])
+    insert(*[_PortGroup(port_id=port.pk, securitygroup_id=group_id) for group_id in {group.pk for group in groups}])
     return port
 
 
