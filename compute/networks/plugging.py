@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Case, Exists, OuterRef, Q, QuerySet, When
 from django.utils import timezone
 
 from compute.errors import Invalid
@@ -30,8 +30,9 @@ def _visible(actor: Actor) -> QuerySet[Network, Network]:
 
 
 def _usable() -> QuerySet[Network, Network]:
-    visible = Network.objects.filter(Q(**given(Network, "project")) | Q(shared=True), external=False)
-    return visible.filter(_HAS_SUBNET)
+    own = Q(**given(Network, "project"))
+    visible = Network.objects.filter(own | Q(shared=True), _HAS_SUBNET, external=False)
+    return visible.order_by(Case(When(own, then=0), default=1))[:2]  # more than one is too many, however many
 
 
 _VISIBLE, _USABLE = VisibleRows(_visible), Rows(_usable)
